@@ -1,0 +1,68 @@
+"""The verbs for a terminal. Each module holds the verbs of one noun and imports its rooms only when a verb runs."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mailer.cli import context
+from mailer.errors import ChanceryError
+
+app = typer.Typer(
+    name="chancery",
+    help="Sends official circular letters and accounts for every one of them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+#: noun -> module with `app`; None: the module's verbs stand at the top level.
+_NOUNS = {
+    "home": None,
+    "demo": None,
+    "serve": None,
+    "report": None,
+    "contacts": "contacts",
+    "roll": "roll",
+    "audience": "audience",
+    "template": "template",
+    "circular": "circular",
+    "letter": "letter",
+    "reminders": "reminders",
+    "replies": "replies",
+    "register": "register",
+    "db": "db",
+}
+
+
+@app.callback()
+def _globals(
+    home: Annotated[Path | None, typer.Option(help="the home; default: CHANCERY_HOME, else the current folder")] = None,
+    by: Annotated[str | None, typer.Option(help="who acts; default: CHANCERY_COORDINATOR, else the login")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="show where in the program an error arose")] = False,
+) -> None:
+    context.given.home, context.given.by, context.given.debug = home, by, debug
+
+
+def _assemble() -> typer.Typer:
+    for module_name, noun in _NOUNS.items():
+        if importlib.util.find_spec(f"mailer.cli.{module_name}") is None:
+            continue
+        module = importlib.import_module(f"mailer.cli.{module_name}")
+        app.add_typer(module.app, name=noun)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; errors become one line on standard error and an exit code."""
+    try:
+        result = _assemble()(args=arguments, standalone_mode=False)
+    except ChanceryError as error:
+        if context.given.debug:
+            raise
+        print(f"chancery: {error}", file=sys.stderr)
+        return error.exit_code
+    return result if isinstance(result, int) else context.OK

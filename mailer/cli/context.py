@@ -1,0 +1,127 @@
+"""What every command shares: the home, who acts, how errors and tables are shown."""
+
+import asyncio
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mailer import coordinators
+from mailer.app import App, open_app
+from mailer.errors import SettingsError
+
+T = TypeVar("T")
+
+#: Exit codes (DESIGN section 8).
+OK, LOOK, BAD_INPUT, FAILED, LATER, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+out = Console()
+err = Console(stderr=True)
+
+
+class Format(StrEnum):
+    """How a listing is shown."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="table, json or csv; json alone goes to standard output")
+]
+
+
+@dataclass
+class Globals:
+    """The options before the verb."""
+
+    home: Path | None = None
+    by: str | None = None
+    debug: bool = False
+
+
+#: Filled by the main callback before a command runs.
+given = Globals()
+
+
+def find_home() -> Path:
+    """`--home`, `CHANCERY_HOME`, else the current folder if it holds a `chancery.toml`.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    named = given.home or (Path(env) if (env := os.environ.get("CHANCERY_HOME")) else None)
+    if named is None and Path("chancery.toml").is_file():
+        named = Path()
+    if named is None:
+        raise SettingsError(
+            "no home is named",
+            remedy="go to the folder of chancery.toml, or give --home FOLDER, or make one: chancery init FOLDER",
+        )
+    if not (named / "chancery.toml").is_file():
+        raise SettingsError(
+            "it holds no chancery.toml", where=str(named), remedy=f"make a home there: chancery init {named}"
+        )
+    return named.resolve()
+
+
+def with_app(work: Callable[[App], Awaitable[T]], *, check_schema: bool = True) -> T:
+    """Open the home, run *work* with it, close it."""
+    from mailer.settings_loader import load
+
+    home = find_home()
+    loaded = load(home)
+    by = coordinators.acting(given.by)
+
+    async def run() -> T:
+        async with open_app(home, loaded.settings, by=by, check_schema=check_schema) as app:
+            return await work(app)
+
+    return asyncio.run(run())
+
+
+def show_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], form: Format, *, title: str | None = None
+) -> None:
+    """Print a listing.
+
+    Args:
+        rows: mappings with a value per column key; json gets them whole.
+        columns: key -> heading, in order.
+        form: table for people, json or csv for programs.
+        title: above the table.
+    """
+    if form is Format.JSON:
+        print(json.dumps(list(rows), ensure_ascii=False, indent=2, default=str))
+    elif form is Format.CSV:
+        from mailer.reports.formats import safe_cell
+
+        buffer = io.StringIO()
+        writer = csv.writer(buffer)
+        writer.writerow(columns.values())
+        writer.writerows([[safe_cell(row.get(key, "")) for key in columns] for row in rows])
+        sys.stdout.write(buffer.getvalue())
+    else:
+        table = Table(title=title, title_justify="left", header_style="bold")
+        for heading in columns.values():
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(row.get(key)) for key in columns))
+        out.print(table)
+
+
+def _cell(value: Any) -> str:
+    from rich.markup import escape
+
+    return "" if value is None else escape(str(value))

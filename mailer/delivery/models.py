@@ -1,0 +1,83 @@
+"""Tables: batches with their fence, attempts, outcomes, and the epoch of the home."""
+
+import datetime as dt
+
+from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from lists.db import Base, enum_text
+from mailer.circulars.states import RecipientState
+
+
+class Batch(Base):
+    """Up to 500 letters that one run works at. Taking it gives it a new run number; an older run then fails its next turn."""
+
+    __tablename__ = "batch"
+
+    circular_id: Mapped[int] = mapped_column(ForeignKey("circular.id"), primary_key=True)
+    no: Mapped[int] = mapped_column(primary_key=True)
+    run: Mapped[int] = mapped_column(default=0)
+    #: the run's last sign of life; None: nobody works at it
+    beat: Mapped[dt.datetime | None]
+    #: journal name of the run that has it
+    owner: Mapped[str | None] = mapped_column(String(64))
+    done_at: Mapped[dt.datetime | None]
+
+
+class Attempt(Base):
+    """One try to hand a letter to a relay."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (Index(None, "circular_id", "batch", "ended_at"), Index(None, "owner", "ended_at"))
+
+    #: 32 hex digits, random: unique across homes and epochs
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    letter_id: Mapped[int] = mapped_column(ForeignKey("letter.id"), index=True)
+    circular_id: Mapped[int]
+    batch: Mapped[int]
+    run: Mapped[int]
+    #: whose it is: boot id of the machine, name of the journal
+    boot: Mapped[str] = mapped_column(String(36))
+    owner: Mapped[str] = mapped_column(String(64))
+    relay: Mapped[str] = mapped_column(String(80))
+    claimed_at: Mapped[dt.datetime]
+    #: when its outcome was known; None: under way, or nobody knows
+    ended_at: Mapped[dt.datetime | None]
+    #: `mime` digest of the bytes whose content was begun
+    sha256: Mapped[str | None] = mapped_column(String(64))
+
+
+class Outcome(Base):
+    """What became of one recipient, once: append-only. A recipient's columns repeat its last outcome."""
+
+    __tablename__ = "outcome"
+    __table_args__ = (Index(None, "circular_id", "link"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    circular_id: Mapped[int]
+    letter_id: Mapped[int]
+    recipient_id: Mapped[int] = mapped_column(ForeignKey("recipient.id"), index=True)
+    #: None where no relay was asked (withheld, cancelled, settled by a person)
+    attempt_id: Mapped[str | None] = mapped_column(String(32))
+    address: Mapped[str] = mapped_column(String(320))
+    state: Mapped[RecipientState] = mapped_column(enum_text())
+    code: Mapped[int | None]
+    enhanced: Mapped[str | None] = mapped_column(String(12))
+    reply: Mapped[str | None] = mapped_column(Text)
+    why: Mapped[str | None] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(String(120))
+    at: Mapped[dt.datetime]
+    #: digest of the bytes, where content left
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    #: sequence number of its link in the circular's chain, and its place in it
+    link: Mapped[int]
+    place: Mapped[int]
+
+
+class Fact(Base):
+    """A single fact of the home: `epoch`."""
+
+    __tablename__ = "fact"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)

@@ -1,0 +1,1 @@
+"""For developers' `alembic` command only; the program runs its migrations by `mailer.migrations.runner`."""

@@ -1,0 +1,149 @@
+"""The settings: their shapes and limits. `mailer.settings_loader` reads them; nothing here opens a file."""
+
+import datetime as dt
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from lists.kinds import Counting
+
+#: A text, or one per language: `"x"` or `{ en = "x", fr = "y" }`.
+Text = str | dict[str, str]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A frozen part of the settings; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tls(StrEnum):
+    """How the connection to a relay is protected."""
+
+    IMPLICIT = "implicit"  #: from the first byte (port 465)
+    STARTTLS = "starttls"  #: required; never skipped where a relay does not offer it
+    NONE = "none"  #: loopback only, unless `allow_clear_text`
+
+
+class Bounces(StrEnum):
+    """What the envelope's sender is."""
+
+    TOKEN = "token"  # noqa: S105 - a word, no password. An address per letter (VERP): bounces+TOKEN@domain
+    PLAIN = "plain"  #: the sender's own bounce address, or its mailbox
+    NONE = "none"  #: the null sender
+
+
+class Timeouts(Section):
+    """Seconds per phase (RFC 5321, 4.5.3.2)."""
+
+    connect: Seconds = 30
+    greeting: Seconds = 300
+    command: Seconds = 300
+    data: Seconds = 120
+    block: Seconds = 180
+    final: Seconds = 600
+
+
+class Relay(Section):
+    """An SMTP server that takes our mail."""
+
+    preset: str | None = None
+    host: str
+    port: Port = 587
+    tls: Tls = Tls.STARTTLS
+    allow_clear_text: bool = False
+    ca_file: str | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: str | None = None
+    connections: Annotated[int, Field(ge=1, le=500)] = 10
+    per_minute: Annotated[int, Field(ge=0)] = 0
+    letters_per_connection: Annotated[int, Field(ge=0)] = 100
+    bounces: Bounces = Bounces.TOKEN
+    helo: str | None = None
+    timeouts: Timeouts = Timeouts()
+
+
+class Sender(Section):
+    """The mailbox a circular leaves from."""
+
+    name: Text
+    address: str
+    reply_to: str | None = None
+    relay: str = "main"
+    bounces: str | None = None
+
+
+class Issuer(Section):
+    """Who speaks in a circular."""
+
+    name: Text = ""
+    capacity: Text = ""
+    letterhead: Text = ""
+    address_block: Text = ""
+
+
+class Approval(Section):
+    """Who may clear a circular, and how it is numbered."""
+
+    two_people: bool = False
+    reference: str = "CIRC/{year}/{number:03}"
+
+
+class Delivery(Section):
+    """How letters leave. Durations in seconds."""
+
+    lease: Seconds = 120
+    slice: Annotated[int, Field(ge=1, le=500)] = 50
+    first_retry: Seconds = 900
+    longest_retry: Seconds = 4 * 3600
+    give_up_after: Seconds = 4 * 86400
+    stop_wait: Seconds = 660
+    slots: Annotated[int, Field(ge=1, le=64)] = 4
+    journal: str = "journal"
+
+
+class Roll(Section):
+    """Which States are States Parties, and what the home adds to the shipped events."""
+
+    counting: Counting = Counting.IN_FORCE
+    events: str = "roll-events.csv"
+
+
+class Calendar(Section):
+    """Working days and hours, for reminders."""
+
+    timezone: str = "Europe/Zurich"
+    country: str = "CH"
+    subdivision: str | None = "GE"
+    at: dt.time = dt.time(9, 0)
+    fire_late: Seconds = 12 * 3600
+
+
+class Database(Section):
+    """Where the rows are; empty: `chancery.sqlite3` in the home."""
+
+    url: SecretStr | None = None
+
+
+class Languages(Section):
+    """The order in which a letter's language is looked for, after the organization's own order."""
+
+    fall_back: list[Literal["en", "fr", "es", "ar", "zh", "ru"]] = ["en", "fr"]
+
+
+class Settings(Section):
+    """All settings of a home."""
+
+    relays: dict[str, Relay] = {}
+    senders: dict[str, Sender] = {}
+    issuers: dict[str, Issuer] = {}
+    approval: Approval = Approval()
+    delivery: Delivery = Delivery()
+    roll: Roll = Roll()
+    calendar: Calendar = Calendar()
+    database: Database = Database()
+    languages: Languages = Languages()

@@ -1,0 +1,46 @@
+"""Fixtures and guards for all tests."""
+
+import datetime as dt
+import ipaddress
+import sys
+from pathlib import Path
+
+import pytest
+
+from mailer.clock import ManualClock
+from mailer.database import Database
+
+
+def _loopback_only(event: str, arguments: tuple) -> None:
+    """Refuse any connection that would leave this machine."""
+    if event != "socket.connect":
+        return
+    address = arguments[1]
+    if not isinstance(address, tuple):
+        return  # a Unix socket
+    try:
+        local = ipaddress.ip_address(str(address[0]).split("%", maxsplit=1)[0]).is_loopback
+    except ValueError:
+        local = address[0] == "localhost"
+    if not local:
+        raise AssertionError(f"a test wanted to connect to {address[0]}")
+
+
+sys.addaudithook(_loopback_only)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands at 7 July 2006, 10:00 in Geneva."""
+    return ManualClock(dt.datetime(2006, 7, 7, 8, 0, tzinfo=dt.UTC))
+
+
+@pytest.fixture
+async def database(tmp_path: Path):
+    """An open SQLite database with this version's tables."""
+    from mailer.migrations import runner
+
+    opened = Database(f"sqlite:///{tmp_path / 'chancery.sqlite3'}")
+    await runner.upgrade(opened)
+    yield opened
+    await opened.close()
