@@ -160,6 +160,8 @@ class Recipient(Base):
     state: Mapped[RecipientState] = mapped_column(enum_text(), default=RecipientState.QUEUED)
     #: not before; None: at once
     next_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime())
+    #: when it was first tried: `give_up_after` runs from here
+    first_at: Mapped[dt.datetime | None]
     #: tries that counted
     tries: Mapped[int] = mapped_column(default=0)
     #: the attempt that holds or last held it

@@ -21,6 +21,8 @@ class Batch(Base):
     beat: Mapped[dt.datetime | None]
     #: journal name of the run that has it
     owner: Mapped[str | None] = mapped_column(String(64))
+    #: when its earliest waiting recipient falls due; None: at once
+    next_at: Mapped[dt.datetime | None]
     done_at: Mapped[dt.datetime | None]
 
 
@@ -59,6 +61,8 @@ class Outcome(Base):
     recipient_id: Mapped[int] = mapped_column(ForeignKey("recipient.id"), index=True)
     #: None where no relay was asked (withheld, cancelled, settled by a person)
     attempt_id: Mapped[str | None] = mapped_column(String(32))
+    #: which relay said so
+    relay: Mapped[str | None] = mapped_column(String(80))
     address: Mapped[str] = mapped_column(String(320))
     state: Mapped[RecipientState] = mapped_column(enum_text())
     code: Mapped[int | None]
