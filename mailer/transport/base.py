@@ -8,8 +8,12 @@ Rules for both sides:
 - Before the first byte of content the transport calls `gate.before_content` with the recipients' replies so far. If that raises,
   no content leaves and the letter's recipients are NOT_TRIED. It is a plain function: it must not wait for the network or the database.
 - After the final reply to the content the transport calls `gate.after_reply` with every recipient's result, before anything else.
+  Where no final reply comes (UNCERTAIN), or no content was sent, it is not called.
 - `send` returns one result per recipient and raises nothing for what a relay, a network or a time-out does. It raises
-  `asyncio.CancelledError` only when no content has begun; once content has begun it finishes, or reports UNCERTAIN.
+  `asyncio.CancelledError` only when no content has begun; once content has begun it finishes, or reports UNCERTAIN: a first
+  cancellation lets the letter finish, a second one cuts the connection. An envelope without recipients, and a payload with a bare
+  CR or LF in its head, are defects and raise before anything is sent. What else the gate raises is raised from `send` too, after
+  the connection was cut; what `after_reply` raises is logged, and the results are returned.
 """
 
 from collections.abc import Sequence
@@ -77,7 +81,9 @@ class Fate(StrEnum):
     DEFERRED = "deferred"  #: try again later; counts as a try
     REFUSED = "refused"  #: no, for good
     UNCERTAIN = "uncertain"  #: content began and no final reply came
-    NOT_TRIED = "not-tried"  #: content did not begin, and it is not this letter's fault: no try is counted
+    #: the relay does not have it, and that is not this letter's fault: no try is counted. As a rule content did not begin; after
+    #: the content only where a provider's final reply is about our account (`SendAsDenied` and the like: scope HOLD)
+    NOT_TRIED = "not-tried"
 
 
 class Scope(StrEnum):
@@ -127,7 +133,7 @@ class Gate(Protocol):
         ...
 
 
-class Held(Exception):  # noqa: N818 - a decision, not an error
+class Held(Exception):
     """The gate does not let content start: pause, fence, or an unwritable journal. The text says which."""
 
 
