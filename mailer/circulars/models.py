@@ -53,21 +53,34 @@ class Circular(Base):
 
 
 class Snapshot(Base):
-    """What approval froze: `circulars.snapshot.Frozen` as JSON, and the plan from which the rows are written."""
+    """What approval froze: `circulars.snapshot.Frozen` as JSON."""
 
     __tablename__ = "snapshot"
 
     circular_id: Mapped[int] = mapped_column(ForeignKey("circular.id"), primary_key=True)
     composer: Mapped[int]
     document: Mapped[dict[str, Any]]
-    #: the resolved letters, in order; lets a killed approval go on
-    plan: Mapped[list[Any]]
-    #: States of the audience that no organization answers for: [{state_iso3, audience, why}]
+    #: the day whose mailboxes the letters were written for
+    mailboxes_of: Mapped[dt.date]
+    #: how many batches of letters there are
+    batches: Mapped[int]
+    #: who of the audience gets no letter: [{state_iso3, state, audience, why}]; state_iso3 is None for other organizations
     not_addressed: Mapped[list[Any]]
 
 
+class PlanBatch(Base):
+    """Letters that approval has resolved and not yet written as rows, up to 500; gone once they are. A killed approval goes on here."""
+
+    __tablename__ = "plan_batch"
+
+    circular_id: Mapped[int] = mapped_column(ForeignKey("circular.id"), primary_key=True)
+    no: Mapped[int] = mapped_column(primary_key=True)
+    #: `circulars.planning.Planned` as JSON, in order
+    letters: Mapped[list[Any]]
+
+
 class Blob(Base):
-    """Bytes by their sha256: enclosures."""
+    """Bytes by their sha256: enclosures and calendar files."""
 
     __tablename__ = "blob"
 
@@ -82,6 +95,8 @@ class Waiver(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     circular_id: Mapped[int] = mapped_column(ForeignKey("circular.id"), index=True)
+    #: `Document.digest` of the draft that it was given for
+    draft_digest: Mapped[str] = mapped_column(String(64))
     finding: Mapped[str] = mapped_column(String(200))
     why: Mapped[str] = mapped_column(Text)
     by: Mapped[str] = mapped_column(String(120))

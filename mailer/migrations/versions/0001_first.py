@@ -189,6 +189,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_list_membership_organization_id"), "list_membership", ["organization_id"], unique=False)
     op.create_table(
+        "plan_batch",
+        sa.Column("circular_id", sa.Integer(), nullable=False),
+        sa.Column("no", sa.Integer(), nullable=False),
+        sa.Column("letters", Json, nullable=False),
+        sa.ForeignKeyConstraint(["circular_id"], ["circular.id"], name=op.f("fk_plan_batch_circular_id")),
+        sa.PrimaryKeyConstraint("circular_id", "no", name=op.f("pk_plan_batch")),
+    )
+    op.create_table(
         "reply",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("circular_id", sa.Integer(), nullable=False),
@@ -230,7 +238,8 @@ def upgrade() -> None:
         sa.Column("circular_id", sa.Integer(), nullable=False),
         sa.Column("composer", sa.Integer(), nullable=False),
         sa.Column("document", Json, nullable=False),
-        sa.Column("plan", Json, nullable=False),
+        sa.Column("mailboxes_of", sa.Date(), nullable=False),
+        sa.Column("batches", sa.Integer(), nullable=False),
         sa.Column("not_addressed", Json, nullable=False),
         sa.ForeignKeyConstraint(["circular_id"], ["circular.id"], name=op.f("fk_snapshot_circular_id")),
         sa.PrimaryKeyConstraint("circular_id", name=op.f("pk_snapshot")),
@@ -239,6 +248,7 @@ def upgrade() -> None:
         "waiver",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("circular_id", sa.Integer(), nullable=False),
+        sa.Column("draft_digest", sa.String(length=64), nullable=False),
         sa.Column("finding", sa.String(length=200), nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column("by", sa.String(length=120), nullable=False),
