@@ -34,7 +34,9 @@ class ChanceryError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text}. {self.remedy}." if self.remedy else f"{text}."
+        if not self.remedy:
+            return f"{text}."
+        return f"{text}. {self.remedy}" + ("" if self.remedy.endswith("?") else ".")
 
 
 class BadInput(ChanceryError, ValueError):

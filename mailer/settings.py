@@ -17,7 +17,8 @@ Seconds = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A frozen part of the settings; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Values are kept out of errors: one of them may be a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Tls(StrEnum):

@@ -19,13 +19,14 @@ _LARGEST = 2_000_000
 _PLACE = re.compile(r"^(?P<what>.*?) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$", re.DOTALL)
 _PART = re.compile(r"""[ \t]*(?:([A-Za-z0-9_-]+)|"((?:[^"\\\n]|\\.)*)"|'([^'\n]*)')[ \t]*""")
 _TOKEN = re.compile(
-    r'"""(?:[^\\]|\\.)*?"{3,5}|'
-    + r"'''.*?'{3,5}|"
-    + r'"(?:[^"\\\n]|\\.)*"|'
-    + r"'[^'\n]*'|#[^\n]*|[\[\]{}\n]|[^\[\]{}\n\"'#]+|.",
+    r'"""(?:[^\\]|\\.)*?"{3,5}'  # a text of several lines
+    r"|'''.*?'{3,5}"
+    r'|"(?:[^"\\\n]|\\.)*"'
+    r"|'[^'\n]*'"
+    r"|#[^\n]*|[\[\]{}\n]|[^\[\]{}\n\"'#]+|.",
     re.DOTALL,
 )
-_TYPOGRAPHIC = "“”„«»‘’‚"
+_TYPOGRAPHIC = "“”„«»‘’‚"  # noqa: RUF001 - the very characters that word processors put in
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,15 @@ class TomlFile:
     lines: Mapping[tuple[str | int, ...], int]
 
     def line_of(self, key: Sequence[str | int]) -> int | None:
-        """The line of *key*, else that of the nearest table around it."""
+        """The line of *key*, else of the first key below it, else of the nearest table around it."""
         for length in range(len(key), 0, -1):
-            if (line := self.lines.get(tuple(key[:length]))) is not None:
+            upper = tuple(key[:length])
+            if (line := self.lines.get(upper)) is not None:
                 return line
+            if length == len(key):
+                below = [line for other, line in self.lines.items() if other[:length] == upper]
+                if below:
+                    return min(below)
         return None
 
     def where(self, key: Sequence[str | int] = ()) -> str:
@@ -280,10 +286,11 @@ def _end_of_value(text: str, position: int) -> int:
     depth = 0
     while position < len(text):
         found = _TOKEN.match(text, position)
-        assert found is not None, "the last alternative takes any character"
-        token = found.group()
-        if token == "\n" and depth == 0:
+        if found is None:  # can't be: the last alternative takes any character
+            return len(text)
+        piece = found.group()
+        if piece == "\n" and depth == 0:
             return position
-        depth += (token in "[{") - (token in "]}")
+        depth += piece.count("[") + piece.count("{") - piece.count("]") - piece.count("}") if len(piece) == 1 else 0
         position = found.end()
     return position

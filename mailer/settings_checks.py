@@ -1,0 +1,168 @@
+"""What must be true of settings beyond the shape of each value: names that refer to others, addresses, TLS, secrets. Pure."""
+
+import ipaddress
+import re
+import string
+from collections.abc import Iterator
+from typing import get_args
+from zoneinfo import ZoneInfo
+
+from lists.errors import BadInput
+from mailer.settings import Languages, Relay, Sender, Settings, Text, Tls
+from mailer.settings_shape import Key, Problem, near
+
+_LANGUAGES: tuple[str, ...] = get_args(get_args(Languages.model_fields["fall_back"].annotation)[0])
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+#: Port 465 is TLS from the first byte (RFC 8314, 3.3); 587 and 25 begin in clear text.
+_PORTS = {465: Tls.IMPLICIT, 587: Tls.STARTTLS, 25: Tls.STARTTLS}
+
+
+def problems(settings: Settings) -> Iterator[Problem]:
+    """All that is wrong, in the order of the sections."""
+    for section in ("relays", "senders", "issuers"):
+        for name in getattr(settings, section):
+            if not _NAME.fullmatch(name):
+                yield Problem(
+                    (section, name), f"{name!r} is no name for one of the {section}", "use letters, digits, - and _"
+                )
+    for name, relay in settings.relays.items():
+        yield from _relay(("relays", name), relay)
+    for name, sender in settings.senders.items():
+        yield from _sender(("senders", name), sender, list(settings.relays))
+    for name, issuer in settings.issuers.items():
+        for field, text in issuer:
+            yield from _text(("issuers", name, field), text)
+    yield from _reference(settings.approval.reference)
+    yield from _durations(settings)
+    yield from _calendar(settings)
+    url = settings.database.url.get_secret_value() if settings.database.url else None
+    if url is not None and not re.match(r"sqlite:///.|postgresql://.", url):
+        yield Problem(
+            ("database", "url"), "it names no database", "write it as sqlite:///path or postgresql://user@host/name"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine by its very name or number; nothing is looked up."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def _relay(key: Key, relay: Relay) -> Iterator[Problem]:
+    host = (*key, "host")
+    if "://" in relay.host or "/" in relay.host:
+        yield Problem(host, "it is a web address", "give only the server's name, such as smtp.example.org")
+    elif re.fullmatch(r"[^:\[\]]+:\d+", relay.host):
+        yield Problem(host, "it holds a port", "give the port as port = ...")
+    elif (
+        not re.fullmatch(r"[A-Za-z0-9._:\[\]%-]{1,253}", relay.host)
+        and not relay.host.replace(".", "").replace("-", "").isalnum()
+    ):
+        yield Problem(host, "it is no name of a server", "write it such as smtp.example.org, without blanks")
+    if relay.tls is Tls.NONE and not relay.allow_clear_text and not is_loopback(relay.host):
+        yield Problem(
+            (*key, "tls"),
+            f"letters and password would go to {relay.host} in clear text",
+            'set tls = "starttls" or "implicit"; or, on a network that you trust, allow_clear_text = true',
+        )
+    expected = _PORTS.get(relay.port)
+    if expected and relay.tls not in {expected, Tls.NONE}:
+        yield Problem(
+            (*key, "tls"),
+            f'port {relay.port} usually goes with tls = "{expected.value}", not "{relay.tls.value}"',
+            "correct one of the two if the relay does not answer",
+            stops=False,
+        )
+    secret = relay.password is not None or relay.password_file is not None
+    if relay.password is not None and relay.password_file is not None:
+        yield Problem((*key, "password"), "both password and password_file are given", "keep one of them")
+    if relay.username is not None and not secret:
+        yield Problem((*key, "username"), "there is a username but no password", 'add password_file = "relay.password"')
+    if relay.username is None and secret:
+        yield Problem((*key, "username"), "there is a password but no username", 'add username = "..."')
+    for field in ("host", "username", "helo"):
+        value = getattr(relay, field)
+        if value is not None and (not value.strip() or not value.isprintable()):
+            yield Problem(
+                (*key, field),
+                "it is empty, or holds characters that can't be seen",
+                "write it again, or delete the line",
+            )
+
+
+def _sender(key: Key, sender: Sender, relays: list[str]) -> Iterator[Problem]:
+    from lists.address import normalise
+
+    if sender.relay not in relays:
+        hint = near(sender.relay, relays)
+        remedy = f"add a section [relays.{sender.relay}] with its host" + (f"; or {hint.rstrip('?')}" if hint else "")
+        yield Problem((*key, "relay"), f"there is no relay {sender.relay}", remedy)
+    for field in ("address", "reply_to", "bounces"):
+        value = getattr(sender, field)
+        if value is None:
+            continue
+        try:
+            normalise(value)
+        except BadInput as error:
+            yield Problem(
+                (*key, field), f"{value!r} is no mail address ({error.what})", "write it such as name@example.org"
+            )
+    yield from _text((*key, "name"), sender.name)
+
+
+def _text(key: Key, text: Text) -> Iterator[Problem]:
+    if isinstance(text, str):
+        return
+    if not text:
+        yield Problem(key, "it has no language", 'write it as "x", or { en = "x", fr = "y" }')
+    for language in text:
+        if language not in _LANGUAGES:
+            yield Problem(key, f"{language} is none of the languages {' '.join(_LANGUAGES)}", "use one of them")
+
+
+def _reference(pattern: str) -> Iterator[Problem]:
+    key = ("approval", "reference")
+    remedy = 'write it such as "AUS/{year}/{number:03}"'
+    try:
+        parts = list(string.Formatter().parse(pattern))
+        pattern.format(year=2006, number=7)
+    except (ValueError, LookupError, AttributeError) as error:
+        yield Problem(key, f"the pattern does not work ({error})", remedy)
+        return
+    fields = [field for _, field, _, _ in parts if field is not None]
+    if "number" not in fields or set(fields) - {"number", "year"}:
+        yield Problem(key, "the pattern needs {number}, and knows only {year} besides", remedy)
+    elif not any(not character.isdigit() and not character.isspace() for literal, *_ in parts for character in literal):
+        yield Problem(key, "the pattern holds only digits, as a draft's number does", remedy)
+    elif not pattern.isprintable() or len(pattern) > 60:  # noqa: PLR2004 - a subject line has to hold it
+        yield Problem(key, "the pattern is too long, or holds characters that can't be seen", remedy)
+
+
+def _durations(settings: Settings) -> Iterator[Problem]:
+    given = settings.delivery
+    if given.first_retry > given.longest_retry:
+        yield Problem(("delivery", "first_retry"), "it is longer than longest_retry", "make it the shorter of the two")
+    if given.longest_retry > given.give_up_after:
+        yield Problem(
+            ("delivery", "longest_retry"), "it is longer than give_up_after", "make it the shorter of the two"
+        )
+    for name, relay in settings.relays.items():
+        if given.stop_wait < relay.timeouts.final:
+            yield Problem(
+                ("delivery", "stop_wait"),
+                f"it is shorter than the final time-out of relay {name}: a stop could leave letters in doubt",
+                f"make it at least {relay.timeouts.final + 60:g}",
+                stops=False,
+            )
+
+
+def _calendar(settings: Settings) -> Iterator[Problem]:
+    zone = settings.calendar.timezone
+    try:
+        ZoneInfo(zone)
+    except (LookupError, ValueError, OSError):
+        yield Problem(("calendar", "timezone"), f"there is no time zone {zone!r}", 'write it such as "Europe/Zurich"')
+    if settings.calendar.at.tzinfo is not None:
+        yield Problem(("calendar", "at"), "the time has a zone of its own", "write it such as 09:00:00")
