@@ -42,8 +42,8 @@ Handler = Callable[[Call], Awaitable[None]]
 class DueSource(Protocol):
     """The reconciler's own query, which a kind of work brings along."""
 
-    async def due(self, limit: int, skip: Collection[str]) -> Sequence[Call]:
-        """Up to *limit* calls for unfinished work that is due now, the keys in *skip* left out."""
+    async def due(self, now: dt.datetime, limit: int, skip: Collection[str]) -> Sequence[Call]:
+        """Up to *limit* calls for unfinished work that is due at *now*, the keys in *skip* left out."""
         ...
 
     async def next_due(self) -> dt.datetime | None:

@@ -2,8 +2,10 @@
 
 One append-only file per process, its flock held as long as the process lives: the kernel's own proof of death. One JSON line a fact:
 
-    ["D", attempt, time, [[recipient, code, enhanced, text], ...]]   before the content, with what RCPT already settled
-    ["R", attempt, [[recipient, code, enhanced, text], ...], time]   after the final reply
+    ["D", attempt, time, [recipient, ...], sha256]   before the content, with what RCPT already settled
+    ["R", attempt, [recipient, ...], time]           after the final reply
+
+where a recipient is [id, fate, code, enhanced, text, why].
 
 Lines are written by one plain write() without fsync: they outlive kill -9, not a power cut (then the boot id differs, and every
 open attempt is uncertain). If a D line can't be written whole, no content may leave and the file is cut back to its last whole
@@ -17,7 +19,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mailer.errors import JournalError
@@ -68,6 +70,8 @@ class Flight:
     settled: tuple[Record, ...]
     answered: tuple[Record, ...] | None
     at: dt.datetime
+    #: `mime` digest of the bytes that began to leave
+    sha256: str | None
 
 
 class Journal:
@@ -90,13 +94,13 @@ class Journal:
             ) from error
         self._whole = 0
 
-    def begun(self, attempt: str, at: dt.datetime, settled: Sequence[Result]) -> None:
+    def begun(self, attempt: str, at: dt.datetime, settled: Sequence[Result], sha256: str | None) -> None:
         """Note that the content of *attempt* is about to leave.
 
         Raises:
             JournalError: the line could not be written whole; no content may leave.
         """
-        self._write(["D", attempt, at.isoformat(), [_record(result) for result in settled]])
+        self._write(["D", attempt, at.isoformat(), [_record(result) for result in settled], sha256])
 
     def answered(self, attempt: str, at: dt.datetime, results: Sequence[Result]) -> None:
         """Note the final reply; a failure is kept in `broken`, for the outcome itself is in memory still."""
@@ -147,6 +151,8 @@ class Relic:
     name: str
     path: Path
     flights: dict[str, Flight]
+    #: a line inside it can't be read: then "not in it" proves nothing
+    damaged: bool
     fd: int
 
     def close(self, *, remove: bool) -> None:
@@ -185,27 +191,30 @@ def relics(folder: Path, epoch: str) -> Iterator[Relic]:
         except BlockingIOError:
             os.close(fd)
             continue
-        yield Relic(path.name.removesuffix(SUFFIX), path, read(path), fd)
+        flights, damaged = read(path)
+        yield Relic(path.name.removesuffix(SUFFIX), path, flights, damaged, fd)
 
 
-def read(path: Path) -> dict[str, Flight]:
-    """What a journal says, by attempt; whatever follows the last whole line is dropped."""
+def read(path: Path) -> tuple[dict[str, Flight], bool]:
+    """What a journal says, by attempt, and whether a line inside it is damaged.
+
+    Whatever follows the last whole line is dropped: it was torn by the death that we read about.
+    """
     flights: dict[str, Flight] = {}
+    damaged = False
     for line in path.read_bytes().split(b"\n")[:-1]:
         try:
             fact = json.loads(line)
             kind, attempt = fact[0], fact[1]
             if kind == "D":
-                at, settled = fact[2], fact[3]
-                flights[attempt] = Flight(tuple(map(tuple, settled)), None, dt.datetime.fromisoformat(at))
+                began = dt.datetime.fromisoformat(fact[2])
+                flights[attempt] = Flight(tuple(map(tuple, fact[3])), None, began, fact[4])
             elif kind == "R" and attempt in flights:
-                flights[attempt] = Flight(
-                    flights[attempt].settled, tuple(map(tuple, fact[2])), dt.datetime.fromisoformat(fact[3])
-                )
+                replied = dt.datetime.fromisoformat(fact[3])
+                flights[attempt] = replace(flights[attempt], answered=tuple(map(tuple, fact[2])), at=replied)
         except (ValueError, LookupError, TypeError):
-            # A damaged line inside the file: what it said is unknown. An R lost this way leaves its D, hence "uncertain".
-            continue
-    return flights
+            damaged = True
+    return flights, damaged
 
 
 #: What a fate in a journal is worth after the process died.

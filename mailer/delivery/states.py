@@ -73,4 +73,5 @@ def check_recipient_move(now: RecipientState, to: RecipientState, *, name: str) 
         NotAllowedNow: with the recipient's *name* (its address) and what it is now.
     """
     if to not in _MOVES[now]:
-        raise NotAllowedNow(f"it is {now.value}, and from there it can't become {to.value}", where=name)
+        # f-strings of a StrEnum, and of the plain text that a column hands back, are the same
+        raise NotAllowedNow(f"it is {now}, and from there it can't become {to}", where=name)

@@ -1,0 +1,275 @@
+"""Claiming letters: which are due, to whom each goes today, and the rows that say so before any byte leaves.
+
+Claims look at recipients' states and `next_at`, never at a letter's computed state. Before a letter's content first left they look
+at its contacts too: a changed address is used and told, an ended contact is withheld, a new contact is not added.
+"""
+
+import datetime as dt
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from lists.kinds import Role
+from lists.models import Contact, Organization
+from mailer.circulars.models import Letter, Recipient
+from mailer.circulars.states import RecipientState
+from mailer.delivery import account
+from mailer.delivery.account import Change
+from mailer.delivery.models import Attempt
+from mailer.register import chain
+
+#: Recipients that a claim may take.
+WAITING = (RecipientState.QUEUED, RecipientState.DEFERRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a batch: what a claim is made under."""
+
+    circular: int
+    batch: int
+    number: int
+    owner: str
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A claimed recipient."""
+
+    id: int
+    address: str
+    tries: int
+    first_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A letter claimed for one attempt.
+
+    Attributes:
+        to, cc: mailboxes of the header, (name, address).
+        targets: the recipients this attempt is for.
+    """
+
+    attempt: str
+    letter: int
+    token: str
+    form: str
+    language: str
+    fields: Mapping[str, Any]
+    dated: dt.datetime
+    to: tuple[tuple[str, str], ...]
+    cc: tuple[tuple[str, str], ...]
+    targets: tuple[Target, ...]
+    fruitless: int
+
+
+#: Which of these letters (ids) are no longer due, with the reason; asked within the claiming transaction.
+NoLongerDue = Callable[[AsyncSession, int, Mapping[int, int]], Awaitable[Mapping[int, str]]]
+
+
+async def nothing_lapses(_session: AsyncSession, _circular: int, _letters: Mapping[int, int]) -> Mapping[int, str]:
+    """The answer where no letter can become superfluous."""
+    return {}
+
+
+async def claim(
+    session: AsyncSession, run: Run, room: int, *, relay: str, now: dt.datetime, no_longer_due: NoLongerDue
+) -> list[Claim]:
+    """Claim at most *room* letters that are due, in the caller's transaction."""
+    due = (
+        select(Recipient.letter_id)
+        .where(
+            Recipient.circular_id == run.circular,
+            Recipient.batch == run.batch,
+            Recipient.state.in_(WAITING),
+            or_(Recipient.next_at.is_(None), Recipient.next_at <= now),
+        )
+        .distinct()
+        .order_by(Recipient.letter_id)
+        .limit(room)
+    )
+    ids = list(await session.scalars(due))
+    if not ids:
+        return []
+    letters = {row.id: row for row in (await session.execute(select(Letter.__table__).where(Letter.id.in_(ids))))}
+    recipients = await _recipients(session, ids)
+    lapsed = await no_longer_due(session, run.circular, {one: letters[one].organization_id for one in ids})
+    claims: list[Claim] = []
+    changes: list[Change] = []
+    renamed: list[dict[str, Any]] = []
+    for one in ids:
+        one_claim = _judge(letters[one], recipients[one], lapsed.get(one), now, changes, renamed)
+        if one_claim:
+            claims.append(one_claim)
+    await account.record(session, run.circular, changes, by="engine", at=now, action="withheld-or-lapsed")
+    await _write_claims(session, run, claims, renamed, relay, now)
+    return claims
+
+
+async def _recipients(session: AsyncSession, letters: Sequence[int]) -> dict[int, list[Any]]:
+    """All recipients of *letters* with their contacts as they are now, by letter."""
+    rows = await session.execute(
+        select(
+            Recipient.__table__,
+            Contact.address.label("new_address"),
+            Contact.name.label("new_name"),
+            Contact.valid_until,
+            Organization.retired_on,
+        )
+        .outerjoin(Contact, Contact.id == Recipient.contact_id)
+        .outerjoin(Organization, Organization.id == Contact.organization_id)
+        .where(Recipient.letter_id.in_(letters))
+        .order_by(Recipient.letter_id, Recipient.id)
+    )
+    grouped: dict[int, list[Any]] = {}
+    for row in rows:
+        grouped.setdefault(row.letter_id, []).append(row)
+    return grouped
+
+
+def _judge(
+    letter: Any,
+    rows: Sequence[Any],
+    lapse: str | None,
+    now: dt.datetime,
+    changes: list[Change],
+    renamed: list[dict[str, Any]],
+) -> Claim | None:
+    """Decide, for one letter with a recipient that is due, who is written to; None: nobody."""
+    today = now.date()
+    kept: list[tuple[Any, str, str]] = []
+    targets: list[Target] = []
+    for row in rows:
+        waiting = row.state in WAITING and (row.next_at is None or row.next_at <= now)
+        ended = letter.left_at is None and (
+            (row.valid_until is not None and row.valid_until < today)
+            or (row.retired_on is not None and row.retired_on <= today)
+        )
+        if waiting and (lapse or ended):
+            changes.append(
+                Change(
+                    recipient=row.id,
+                    letter=letter.id,
+                    address=row.address,
+                    state=RecipientState.CANCELLED if lapse else RecipientState.WITHHELD,
+                    at=now,
+                    why=lapse or "its contact has ended since the approval",
+                    tries=row.tries,
+                )
+            )
+            continue
+        address, name = row.address, row.name
+        if letter.left_at is None and row.new_address is not None:
+            address, name = row.new_address, row.new_name
+            if (address, name) != (row.address, row.name):
+                renamed.append({"b_id": row.id, "b_address": address, "b_name": name, "was": row.address})
+        if row.contact_id is not None and row.state not in {RecipientState.WITHHELD, RecipientState.CANCELLED}:
+            kept.append((row, name, address))
+        if waiting:
+            targets.append(Target(row.id, address, row.tries, row.first_at or now))
+    if not targets:
+        return None
+    if letter.left_at is not None and letter.mailboxes is not None:
+        to, cc = (tuple((name, address) for name, address in letter.mailboxes[key]) for key in ("to", "cc"))
+        dated = letter.dated
+    else:
+        to = tuple((name, address) for row, name, address in kept if row.role == Role.TO)
+        cc = tuple((name, address) for row, name, address in kept if row.role == Role.CC)
+        dated = now.replace(microsecond=0)
+    return Claim(
+        attempt=uuid.uuid4().hex,
+        letter=letter.id,
+        token=letter.token,
+        form=letter.form,
+        language=letter.language,
+        fields=letter.fields,
+        dated=dated,
+        to=to,
+        cc=cc,
+        targets=tuple(targets),
+        fruitless=letter.fruitless,
+    )
+
+
+async def _write_claims(
+    session: AsyncSession,
+    run: Run,
+    claims: Sequence[Claim],
+    renamed: Sequence[dict[str, Any]],
+    relay: str,
+    now: dt.datetime,
+) -> None:
+    if not claims:
+        return
+    connection = await session.connection()
+    if renamed:
+        await connection.execute(_RENAME, renamed)
+        await chain.append(
+            session,
+            chain.chain_of(run.circular),
+            "mailboxes-corrected",
+            {"recipients": [[one["b_id"], one["was"], one["b_address"]] for one in renamed]},
+            by="engine",
+            at=now,
+        )
+    await connection.execute(
+        insert(Attempt.__table__),  # type: ignore[arg-type]  # a Table, as Core takes it
+        [
+            {
+                "id": claim.attempt,
+                "letter_id": claim.letter,
+                "circular_id": run.circular,
+                "batch": run.batch,
+                "run": run.number,
+                "boot": run.boot,
+                "owner": run.owner,
+                "relay": relay,
+                "claimed_at": now,
+            }
+            for claim in claims
+        ],
+    )
+    await connection.execute(
+        _FIX_LETTER,
+        [
+            {
+                "b_id": claim.letter,
+                "b_dated": claim.dated,
+                "b_mailboxes": {"to": [list(one) for one in claim.to], "cc": [list(one) for one in claim.cc]},
+            }
+            for claim in claims
+        ],
+    )
+    await connection.execute(
+        _HOLD,
+        [
+            {"b_id": target.id, "b_attempt": claim.attempt, "b_first": target.first_at}
+            for claim in claims
+            for target in claim.targets
+        ],
+    )
+
+
+_FIX_LETTER = (
+    update(Letter.__table__)  # type: ignore[arg-type]
+    .where(Letter.__table__.c.id == bindparam("b_id"))
+    .values(dated=bindparam("b_dated"), mailboxes=bindparam("b_mailboxes"))
+)
+_HOLD = (
+    update(Recipient.__table__)  # type: ignore[arg-type]
+    .where(Recipient.__table__.c.id == bindparam("b_id"))
+    .values(
+        state=RecipientState.SENDING, attempt_id=bindparam("b_attempt"), first_at=bindparam("b_first"), next_at=None
+    )
+)
+_RENAME = (
+    update(Recipient.__table__)  # type: ignore[arg-type]
+    .where(Recipient.__table__.c.id == bindparam("b_id"))
+    .values(address=bindparam("b_address"), name=bindparam("b_name"))
+)

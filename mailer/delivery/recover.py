@@ -1,0 +1,250 @@
+"""After a death: what the journals of dead processes say about the attempts they left open.
+
+- No D line: no content left; back to `queued`. - An R line: the outcome. - D without R: those that RCPT had settled have their reply,
+  the others are uncertain.
+- The journal is not here, or the machine was started anew since (plain write() does not outlive a power cut): uncertain.
+- A journal that turns up later without D may put its letters back, unless they were settled meanwhile.
+
+A journal speaks only for attempts under its name, and its file goes only after the transaction that took it in.
+"""
+
+import datetime as dt
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailer.circulars.models import Circular, Letter, Recipient
+from mailer.circulars.states import CircularState, RecipientState
+from mailer.clock import Clock
+from mailer.database import Sessions
+from mailer.delivery import account
+from mailer.delivery.account import Change
+from mailer.delivery.batches import settle_batch, settle_circular
+from mailer.delivery.journal import FATES, Flight, Record, Relic, alive, relics, reply_of
+from mailer.delivery.models import Attempt, Batch
+from mailer.delivery.retry import next_try
+from mailer.settings import Delivery
+from mailer.transport.base import Fate
+
+_GONE = "the program was stopped while it was sending, and its flight journal is not here"
+_CUT = "the machine stopped while the letter was being sent"
+_DEAD = "the program was stopped after the letter had begun to leave, before the relay's answer was noted"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a recovery found: attempts put back, settled by the journal, and left in doubt."""
+
+    put_back: int = 0
+    settled: int = 0
+    uncertain: int = 0
+
+
+class Recovery:
+    """Takes in what dead processes of this home left behind; run it under the home's lock, before anything is claimed."""
+
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        clock: Clock,
+        settings: Delivery,
+        folder: Path,
+        epoch: str,
+        boot: str,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._sessions, self._clock, self._settings = sessions, clock, settings
+        self._folder, self._epoch, self._boot, self._chance = folder, epoch, boot, chance
+
+    async def run(self) -> Recovered:
+        """Settle all that can be settled; what a dead process held is free again afterwards."""
+        total = Recovered()
+        for relic in relics(self._folder, self._epoch):
+            taken = False
+            try:
+                total = _sum(total, await self._take_in(relic.name, relic))
+                taken = True
+            finally:
+                relic.close(remove=taken)
+        for owner in await self._owners():
+            if not alive(self._folder, owner):
+                total = _sum(total, await self._take_in(owner, None))
+        return total
+
+    async def _owners(self) -> list[str]:
+        """Whose attempts are open, or whose batches are held."""
+        async with self._sessions.read() as session:
+            attempts = await session.scalars(
+                select(Attempt.owner)
+                .join(Recipient, Recipient.attempt_id == Attempt.id)
+                .where(Recipient.state == RecipientState.SENDING)
+                .distinct()
+            )
+            batches = await session.scalars(select(Batch.owner).where(Batch.owner.is_not(None)).distinct())
+            return sorted({*attempts, *filter(None, batches)})
+
+    async def _take_in(self, owner: str, relic: Relic | None) -> Recovered:
+        now = self._clock.now()
+        async with self._sessions.write() as session:
+            rows = await session.execute(
+                select(Recipient, Attempt)
+                .join(Attempt, Attempt.id == Recipient.attempt_id)
+                .where(
+                    Attempt.owner == owner,
+                    Recipient.state.in_((RecipientState.SENDING, RecipientState.UNCERTAIN)),
+                )
+                .order_by(Attempt.circular_id, Recipient.id)
+            )
+            changes: dict[int, list[Change]] = {}
+            resend = await self._resending(session)
+            for recipient, attempt in rows.tuples():
+                change = self._judge(recipient, attempt, relic, now, resend=attempt.circular_id in resend)
+                if change is not None:
+                    changes.setdefault(attempt.circular_id, []).append(change)
+            for circular, found in changes.items():
+                await account.record(session, circular, found, by="engine", at=now, action="recovered")
+            await self._close_attempts(session, owner, [one for found in changes.values() for one in found], now)
+            await self._free(session, owner, set(changes), now)
+        every = [change for found in changes.values() for change in found]
+        doubts = sum(change.state is RecipientState.UNCERTAIN for change in every)
+        back = sum(change.state is RecipientState.QUEUED for change in every)
+        return Recovered(back, len(every) - doubts - back, doubts)
+
+    @staticmethod
+    async def _resending(session: AsyncSession) -> set[int]:
+        return set(await session.scalars(select(Circular.id).where(Circular.on_uncertain == "resend")))
+
+    def _judge(
+        self, recipient: Recipient, attempt: Attempt, relic: Relic | None, now: dt.datetime, *, resend: bool
+    ) -> Change | None:
+        """The change for one recipient; None: nothing new is known of it."""
+        open_still = recipient.state == RecipientState.SENDING
+        if relic is None or attempt.boot != self._boot:
+            return (
+                self._doubt(recipient, attempt, now, _GONE if relic is None else _CUT, resend) if open_still else None
+            )
+        flight = relic.flights.get(attempt.id)
+        if flight is None:
+            if relic.damaged:
+                return self._doubt(recipient, attempt, now, _GONE, resend) if open_still else None
+            return self._change(recipient, attempt, RecipientState.QUEUED, now, tries=recipient.tries)
+        records = {record[0]: record for record in (*flight.settled, *(flight.answered or ()))}
+        record = records.get(recipient.id)
+        if record is not None:
+            return self._from_record(recipient, attempt, record, flight, now)
+        return self._doubt(recipient, attempt, now, _DEAD, resend, flight.sha256) if open_still else None
+
+    def _from_record(
+        self, recipient: Recipient, attempt: Attempt, record: Record, flight: Flight, now: dt.datetime
+    ) -> Change:
+        fate = FATES.get(record[1], Fate.UNCERTAIN)
+        reply, why = reply_of(record), record[5] or None
+        tries = recipient.tries + 1
+        if fate is Fate.DEFERRED:
+            again = next_try(
+                self._settings, tries=tries, first_at=recipient.first_at or now, now=now, chance=self._chance
+            )
+            state = RecipientState.DEFERRED if again else RecipientState.EXPIRED
+            return self._change(
+                recipient,
+                attempt,
+                state,
+                flight.at,
+                tries=tries,
+                next_at=again,
+                reply=reply,
+                why=why,
+                sha256=flight.sha256,
+            )
+        states = {
+            Fate.ACCEPTED: RecipientState.ACCEPTED,
+            Fate.REFUSED: RecipientState.REFUSED,
+            Fate.UNCERTAIN: RecipientState.UNCERTAIN,
+            Fate.NOT_TRIED: RecipientState.QUEUED,
+        }
+        counted = recipient.tries if fate is Fate.NOT_TRIED else tries
+        return self._change(
+            recipient, attempt, states[fate], flight.at, tries=counted, reply=reply, why=why, sha256=flight.sha256
+        )
+
+    def _doubt(
+        self,
+        recipient: Recipient,
+        attempt: Attempt,
+        now: dt.datetime,
+        why: str,
+        resend: bool,
+        sha256: str | None = None,
+    ) -> Change:
+        if resend:  # the circular's own choice: rather twice than not at all
+            again = now + dt.timedelta(seconds=self._settings.lease)
+            return self._change(
+                recipient,
+                attempt,
+                RecipientState.DEFERRED,
+                now,
+                tries=recipient.tries + 1,
+                next_at=again,
+                why=why,
+                sha256=sha256,
+            )
+        return self._change(
+            recipient, attempt, RecipientState.UNCERTAIN, now, tries=recipient.tries + 1, why=why, sha256=sha256
+        )
+
+    @staticmethod
+    def _change(
+        recipient: Recipient, attempt: Attempt, state: RecipientState, at: dt.datetime, *, tries: int, **more: Any
+    ) -> Change:
+        return Change(
+            recipient=recipient.id,
+            letter=recipient.letter_id,
+            address=recipient.address,
+            state=state,
+            at=at,
+            attempt=attempt.id,
+            relay=attempt.relay,
+            tries=tries,
+            **more,
+        )
+
+    @staticmethod
+    async def _close_attempts(session: AsyncSession, owner: str, changes: Sequence[Change], now: dt.datetime) -> None:
+        """End the owner's open attempts; a letter whose content may have begun keeps what was fixed for it."""
+        await session.execute(
+            update(Attempt).where(Attempt.owner == owner, Attempt.ended_at.is_(None)).values(ended_at=now)
+        )
+        for change in changes:
+            if change.state is RecipientState.QUEUED:
+                continue
+            letter = await session.get_one(Letter, change.letter)
+            letter.left_at, letter.fruitless = letter.left_at or change.at, 0
+            letter.sha256 = change.sha256 or letter.sha256
+            attempt = await session.get_one(Attempt, change.attempt)
+            attempt.sha256 = change.sha256
+
+    @staticmethod
+    async def _free(session: AsyncSession, owner: str, circulars: set[int], now: dt.datetime) -> None:
+        """Let go of the owner's batches, and look again at those whose recipients changed."""
+        held = await session.scalars(select(Batch).where(Batch.owner == owner))
+        for batch in held:
+            batch.owner, batch.beat = None, None
+        await session.flush()
+        for circular in sorted(circulars):
+            for batch in await session.scalars(select(Batch).where(Batch.circular_id == circular)):
+                await settle_batch(session, batch, now)
+            state = await session.scalar(select(Circular.state).where(Circular.id == circular))
+            if state == CircularState.SENT:  # a letter of it was put back
+                reopened = await session.get_one(Circular, circular)
+                reopened.state, reopened.finished_at = CircularState.SENDING, None
+            await settle_circular(session, circular, now)
+
+
+def _sum(one: Recovered, other: Recovered) -> Recovered:
+    return Recovered(one.put_back + other.put_back, one.settled + other.settled, one.uncertain + other.uncertain)

@@ -1,0 +1,425 @@
+"""Sending a batch: claim, compose, hand to the transport, judge, record; until nothing of the batch is due.
+
+- The database session of a turn is closed before any letter flies.
+- No content starts while its circular is paused, while the process stops, while the journal can't be written, or once the wall clock or
+  CLOCK_BOOTTIME, whichever says more, is past the last beat plus half the lease.
+- A letter that comes back without content having started goes back to `queued`, and that is no try; one that meets this three times
+  while others pass on the same relay is deferred, a try counted.
+- What a letter met is told to the next turn or to the beat, whichever comes first. If that turn fails, it is kept and told again; if the
+  process dies with it untold, the flight journal tells it.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from mailer.circulars.compose import Composed, LetterRow, compose
+from mailer.circulars.snapshot import Frozen
+from mailer.circulars.states import RecipientState
+from mailer.clock import Clock
+from mailer.delivery.account import Change
+from mailer.delivery.batches import Batches, Fenced, Told
+from mailer.delivery.claims import Claim, Run, Target
+from mailer.delivery.journal import Journal
+from mailer.delivery.pace import Pace
+from mailer.delivery.retry import next_try
+from mailer.errors import ChanceryError, DatabaseError, JournalError
+from mailer.settings import Delivery
+from mailer.transport.base import Envelope, Fate, Held, Rcpt, Result, Scope, Transport
+from mailer.wake import Call
+
+log = logging.getLogger("chancery.delivery")
+
+#: A letter that came back this often without content is a poison letter, if others pass.
+_FRUITLESS = 3
+#: How often a turn that the database refused is tried again, and how long we wait between, in seconds.
+_TURN_TRIES, _TURN_WAIT = 5, 1.0
+#: Seconds for which a turn waits for more letters to land, once one has.
+_STRAGGLERS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A relay with our transport to it, and the pace it bears.
+
+    `reverse_path` gives the envelope's sender for a letter's token.
+    """
+
+    name: str
+    transport: Transport
+    pace: Pace
+    reverse_path: Callable[[Frozen, str], str]
+
+
+@dataclass
+class Brakes:
+    """What stops content from starting, looked at before each content."""
+
+    stopping: bool = False
+    held: set[int] = field(default_factory=set)
+
+    def reason(self, circular: int) -> str | None:
+        """Why nothing of *circular* may start now."""
+        if self.stopping:
+            return "the program is stopping"
+        if circular in self.held:
+            return "the circular is paused"
+        return None
+
+
+class Sender:
+    """The handler of `send` calls: works at one batch until nothing of it is due."""
+
+    def __init__(
+        self,
+        *,
+        batches: Batches,
+        clock: Clock,
+        settings: Delivery,
+        journal: Journal,
+        boot: str,
+        brakes: Brakes,
+        load: Callable[[int], Awaitable[Frozen]],
+        line: Callable[[Frozen], Line],
+        hold: Callable[[int, str], Awaitable[None]],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """Make a sender.
+
+        *load* gives a circular's frozen snapshot and may keep it, *line* the relay that it goes to. *hold* is called with circular
+        and reason once a relay must not be tried again without a person. *chance* is for the jitter of retries.
+        """
+        self.batches, self.clock, self.settings, self.journal = batches, clock, settings, journal
+        self.boot, self.brakes, self.hold, self.chance = boot, brakes, hold, chance
+        self._load, self._line = load, line
+        #: attempts whose content began and whose outcome is not yet in the database
+        self.unrecorded: set[str] = set()
+
+    async def __call__(self, call: Call) -> None:
+        """Work at the batch that *call* names; a call for finished or foreign work does nothing."""
+        circular, batch = int(call.args["circular"]), int(call.args["batch"])
+        run = await self.batches.take(circular, batch, owner=self.journal.name, boot=self.boot, now=self.clock.now())
+        if run is None:
+            return
+        try:
+            frozen = await self._load(circular)
+            line = self._line(frozen)
+        except ChanceryError as error:
+            await self.hold(circular, str(error))
+            await self.batches.leave(run, [], now=self.clock.now())
+            return
+        await _BatchRun(self, run, frozen, line).fly()
+
+    def recorded(self, told: Sequence[Told]) -> None:
+        """*told* is in the database: the journal need not remember it."""
+        self.unrecorded.difference_update(one.claim.attempt for one in told)
+        if not self.unrecorded:
+            self.journal.forget()
+
+
+class _BatchRun:
+    """One run of one batch; also the gate through which its letters' contents pass."""
+
+    def __init__(self, sender: Sender, run: Run, frozen: Frozen, line: Line) -> None:
+        self._of, self._run, self._frozen, self._line = sender, run, frozen, line
+        self._lease = dt.timedelta(seconds=sender.settings.lease)
+        self._flying: set[asyncio.Task[Told]] = set()
+        self._told: list[Told] = []
+        self._begun: dict[str, dt.datetime] = {}
+        self._held: set[str] = set()
+        self._digests: dict[str, str] = {}
+        #: the last claim found nothing more that is due
+        self._exhausted = False
+        #: the pace, or a closed relay, allowed nothing
+        self._blocked = False
+        self._pace_of_run: tuple[int, float] = (0, 0.0)
+        self._turns = asyncio.Lock()
+        self._beat()
+
+    # --- the gate -------------------------------------------------------------------------------------------------
+
+    def before_content(self, attempt: str, replies: Sequence[Result]) -> None:
+        """Let content start, or raise `Held`."""
+        now = self._of.clock.now()
+        reason = self._of.brakes.reason(self._run.circular)
+        if reason is None and (now > self._fence_wall or self._of.clock.running() > self._fence_running):
+            reason = "this run has shown no sign of life for too long"
+        if reason is None:
+            self._of.unrecorded.add(attempt)
+            try:
+                self._of.journal.begun(attempt, now, replies, self._digests.get(attempt))
+            except JournalError as error:
+                self._of.unrecorded.discard(attempt)
+                reason = str(error)
+        if reason is not None:
+            self._held.add(attempt)
+            raise Held(reason)
+        self._begun[attempt] = now
+
+    def after_reply(self, attempt: str, results: Sequence[Result]) -> None:
+        """Note the relay's last word."""
+        self._of.journal.answered(attempt, self._of.clock.now(), results)
+
+    def _beat(self) -> None:
+        half = self._lease / 2
+        self._fence_wall = self._of.clock.now() + half
+        self._fence_running = self._of.clock.running() + half.total_seconds()
+
+    # --- turns ----------------------------------------------------------------------------------------------------
+
+    async def fly(self) -> None:
+        """Work until nothing of the batch is due; then let go of it."""
+        beat = asyncio.create_task(self._beats())
+        try:
+            while True:
+                claims = await self._turn(self._room())
+                self._flying |= {asyncio.create_task(self._send(claim)) for claim in claims}
+                if not self._flying:
+                    break
+                await self._land()
+        except Fenced:
+            log.info(
+                "run fenced", extra={"action": "run-fenced", "circular": self._run.circular, "batch": self._run.batch}
+            )
+        finally:
+            beat.cancel()
+            with suppress(asyncio.CancelledError):
+                await beat
+            while self._flying:  # content that has begun is finished, whatever happened to us
+                await self._land()
+            await self._leave()
+
+    def _room(self) -> int:
+        """How many letters may be claimed now."""
+        blocked = self._exhausted or self._of.brakes.reason(self._run.circular) or self._of.journal.broken
+        if blocked:
+            return 0
+        most = max(self._line.transport.lanes, min(self._of.settings.slice, self._fits()))
+        return max(0, most - len(self._flying))
+
+    def _fits(self) -> int:
+        """Letters that fit in a quarter of the lease at the measured pace; before any is measured, one per connection."""
+        landed, since = self._pace_of_run
+        if not landed:
+            return self._line.transport.lanes
+        seconds = max(self._of.clock.running() - since, 0.001)
+        return int(landed / seconds * self._lease.total_seconds() / 4)
+
+    async def _turn(self, room: int) -> list[Claim]:
+        async with self._turns:
+            pace = self._line.pace
+            tokens = pace.take(room)
+            told, self._told = self._told, []
+            fence = (self._of.clock.now(), self._of.clock.running())
+            claims: list[Claim] = []
+            try:
+                claims = await self._insist(told, tokens, fence[0])
+            except Fenced:
+                self._of.recorded(told)
+                self._exhausted = True
+                raise
+            except BaseException:
+                self._told = told + self._told
+                self._exhausted = True
+                raise
+            finally:
+                pace.give_back(tokens - len(claims))
+            self._of.recorded(told)
+            half = self._lease / 2
+            self._fence_wall, self._fence_running = fence[0] + half, fence[1] + half.total_seconds()
+            self._blocked = room > 0 and not tokens
+            if tokens:
+                self._exhausted = len(claims) < tokens
+            return claims
+
+    async def _insist(self, told: Sequence[Told], room: int, now: dt.datetime) -> list[Claim]:
+        """A turn, tried again while the database refuses it: what letters met must not be lost to a moment's lock."""
+        for again in range(_TURN_TRIES):
+            try:
+                return await self._of.batches.turn(
+                    self._run, told, room if not again else 0, relay=self._line.name, now=now
+                )
+            except DatabaseError:
+                if again == _TURN_TRIES - 1:
+                    raise
+                await asyncio.sleep(_TURN_WAIT * (again + 1))
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    async def _leave(self) -> None:
+        pace = self._line.pace
+        closed = pace.closed
+        now = self._of.clock.now()
+        not_before = pace.next_token() if closed or self._blocked else None
+        told, self._told = self._told, []
+        try:
+            await self._of.batches.leave(self._run, told, now=now, not_before=not_before)
+        except BaseException:
+            self._told = told
+            raise
+        self._of.recorded(told)
+        if closed is not None and closed.until is None:
+            await self._of.hold(self._run.circular, closed.why)
+
+    async def _beats(self) -> None:
+        """Renew the beat apart from slices, so that a slow relay does not look like a dead process."""
+        while True:
+            await self._of.clock.sleep_until(self._of.clock.now() + self._lease / 6)
+            try:
+                await self._turn(0)
+            except Fenced:
+                return
+            except DatabaseError as error:
+                log.warning("beat failed", extra={"action": "beat-failed", "reason": str(error)})
+
+    async def _land(self) -> None:
+        """Wait until enough letters have landed for a turn to be worth while."""
+        lanes = self._line.transport.lanes
+        enough = max(1, min(self._of.settings.slice // 2, len(self._flying) - lanes // 2))
+        landed = 0
+        while self._flying and landed < enough:
+            patience = _STRAGGLERS if landed else None
+            done, self._flying = await asyncio.wait(self._flying, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                break
+            self._told += [task.result() for task in done]
+            landed += len(done)
+        count, since = self._pace_of_run
+        self._pace_of_run = (count + landed, since or self._of.clock.running())
+
+    # --- one letter -----------------------------------------------------------------------------------------------
+
+    async def _send(self, claim: Claim) -> Told:
+        try:
+            composed = self._compose(claim)
+        except Exception as error:  # one letter that can't be made must not stop the others; it is told, by name
+            log.exception("letter not composed", extra={"action": "compose-failed", "letter": claim.letter})
+            return self._not_composed(claim, error)
+        envelope = Envelope(
+            attempt=claim.attempt,
+            sender=self._line.reverse_path(self._frozen, claim.token),
+            recipients=tuple(Rcpt(target.id, target.address) for target in claim.targets),
+            envid=claim.token,
+        )
+        self._digests[claim.attempt] = composed.sha256
+        try:
+            results = await self._line.transport.send(envelope, composed.payload, self)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # a defect of ours: whether the relay has the letter is unknown once content began
+            log.exception("transport failed", extra={"action": "transport-failed", "letter": claim.letter})
+            fate = Fate.UNCERTAIN if claim.attempt in self._begun else Fate.NOT_TRIED
+            results = [
+                Result(target.id, fate, Scope.LETTER, None, f"our program failed ({error})") for target in claim.targets
+            ]
+        return self._judge(claim, composed, results)
+
+    def _compose(self, claim: Claim) -> Composed:
+        row = LetterRow(
+            id=claim.letter,
+            token=claim.token,
+            form=claim.form,
+            language=claim.language,
+            fields=claim.fields,
+            dated=claim.dated,
+            to=claim.to,
+            cc=claim.cc,
+        )
+        return compose(self._frozen, row)
+
+    def _not_composed(self, claim: Claim, error: Exception) -> Told:
+        changes = tuple(
+            self._change(claim, target, RecipientState.REFUSED, why=f"the letter could not be made: {error}")
+            for target in claim.targets
+        )
+        return Told(claim, changes, None, None, fruitless=False)
+
+    def _change(
+        self, claim: Claim, target: Target, state: RecipientState, *, result: Result | None = None, **more: object
+    ) -> Change:
+        return Change(
+            recipient=target.id,
+            letter=claim.letter,
+            address=target.address,
+            state=state,
+            at=self._of.clock.now(),
+            attempt=claim.attempt,
+            relay=self._line.name,
+            reply=result.reply if result else None,
+            **{"why": result.why if result else None, "tries": target.tries, **more},  # type: ignore[arg-type]  # why, tries, next_at, sha256 by name
+        )
+
+    def _judge(self, claim: Claim, composed: Composed, results: Sequence[Result]) -> Told:
+        left = self._begun.pop(claim.attempt, None)
+        del self._digests[claim.attempt]
+        sha256 = composed.sha256 if left else None
+        ours = claim.attempt in self._held
+        self._held.discard(claim.attempt)
+        self._tell_pace(results, ours=ours)
+        by_id = {result.recipient: result for result in results}
+        fruitless = not ours and all(
+            result.fate is Fate.NOT_TRIED and result.scope not in {Scope.RELAY, Scope.HOLD} for result in results
+        )
+        if fruitless:
+            self._exhausted = False  # it is due again at once
+        poison = fruitless and claim.fruitless + 1 >= _FRUITLESS and self._line.pace.passed > 0
+        changes = tuple(
+            self._outcome(claim, target, by_id[target.id], sha256, poison=poison) for target in claim.targets
+        )
+        return Told(claim, changes, left, sha256, fruitless=fruitless)
+
+    def _tell_pace(self, results: Sequence[Result], *, ours: bool) -> None:
+        if ours:
+            return
+        pace = self._line.pace
+        for result in results:
+            if result.scope in {Scope.RELAY, Scope.HOLD} and result.fate is not Fate.ACCEPTED:
+                reply = f" ({result.reply.code} {result.reply.text})" if result.reply else ""
+                pace.failed(f"{result.why}{reply}", hold=result.scope is Scope.HOLD)
+                return
+        if any(result.fate in {Fate.ACCEPTED, Fate.REFUSED, Fate.DEFERRED} for result in results):
+            pace.went_well()
+
+    def _outcome(self, claim: Claim, target: Target, result: Result, sha256: str | None, *, poison: bool) -> Change:
+        """The change that one recipient's result makes."""
+        if result.fate is Fate.ACCEPTED:
+            return self._change(
+                claim, target, RecipientState.ACCEPTED, result=result, tries=target.tries + 1, sha256=sha256
+            )
+        if result.fate is Fate.REFUSED:
+            return self._change(
+                claim, target, RecipientState.REFUSED, result=result, tries=target.tries + 1, sha256=sha256
+            )
+        if result.fate is Fate.UNCERTAIN:
+            return self._uncertain(claim, target, result, sha256)
+        if result.fate is Fate.DEFERRED or poison:
+            return self._deferred(claim, target, result, sha256)
+        wait = self._line.pace.next_token() if result.scope in {Scope.RELAY, Scope.HOLD} else None
+        return self._change(claim, target, RecipientState.QUEUED, result=result, next_at=wait)
+
+    def _uncertain(self, claim: Claim, target: Target, result: Result, sha256: str | None) -> Change:
+        if self._frozen.on_uncertain == "resend":
+            again = self._of.clock.now() + self._lease
+            return self._change(
+                claim,
+                target,
+                RecipientState.DEFERRED,
+                result=result,
+                tries=target.tries + 1,
+                next_at=again,
+                sha256=sha256,
+            )
+        return self._change(
+            claim, target, RecipientState.UNCERTAIN, result=result, tries=target.tries + 1, sha256=sha256
+        )
+
+    def _deferred(self, claim: Claim, target: Target, result: Result, sha256: str | None) -> Change:
+        tries = target.tries + 1
+        again = next_try(
+            self._of.settings, tries=tries, first_at=target.first_at, now=self._of.clock.now(), chance=self._of.chance
+        )
+        state = RecipientState.DEFERRED if again else RecipientState.EXPIRED
+        return self._change(claim, target, state, result=result, tries=tries, next_at=again, sha256=sha256)

@@ -1,0 +1,286 @@
+"""The verbs of sending: start, pause, resume, cancel, resolve. Each is one transaction with its register entry."""
+
+import datetime as dt
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailer.circulars.models import Circular, Letter, Recipient
+from mailer.circulars.states import CircularState, RecipientState, check_move
+from mailer.clock import Clock
+from mailer.database import Sessions
+from mailer.delivery import account
+from mailer.delivery.account import Change
+from mailer.delivery.batches import call_for, settle_batch
+from mailer.delivery.models import Batch, Fact
+from mailer.errors import BadInput, NotAllowedNow, NotFound
+from mailer.register import chain
+from mailer.wake import Call
+
+#: What other rooms do in the same transaction (plan, hold, release, cancel reminders).
+Hook = Callable[[AsyncSession, Circular], Awaitable[None]]
+HandOn = Callable[[Sequence[Call], AsyncSession], Awaitable[None]]
+
+
+async def _nothing(_session: AsyncSession, _circular: Circular) -> None:
+    return None
+
+
+async def _nobody(_calls: Sequence[Call], _session: AsyncSession) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What happens together with a circular's moves."""
+
+    started: Hook = _nothing
+    paused: Hook = _nothing
+    resumed: Hook = _nothing
+    cancelled: Hook = _nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a circular's recipients stand; counts of recipients."""
+
+    state: CircularState
+    reference: str
+    held_why: str | None
+    letters: int
+    recipients: dict[RecipientState, int]
+    next_at: dt.datetime | None
+
+    @property
+    def done(self) -> int:
+        """Recipients that need the engine no more."""
+        return sum(count for state, count in self.recipients.items() if state not in _UNDER_WAY)
+
+    @property
+    def total(self) -> int:
+        """All recipients."""
+        return sum(self.recipients.values())
+
+
+_UNDER_WAY = frozenset({RecipientState.QUEUED, RecipientState.SENDING, RecipientState.DEFERRED})
+
+
+async def epoch(session: AsyncSession) -> str:
+    """The home's epoch: it changes when a home is restored, so that journals of another time are not believed."""
+    fact = await session.get(Fact, "epoch")
+    return fact.value if fact else "1"
+
+
+class Delivery:
+    """The verbs; each takes the coordinator who acts."""
+
+    def __init__(
+        self, *, sessions: Sessions, clock: Clock, hooks: Hooks | None = None, hand_on: HandOn = _nobody
+    ) -> None:
+        self._sessions, self._clock = sessions, clock
+        self._hooks, self._hand_on = hooks or Hooks(), hand_on
+
+    async def start(self, circular_id: int, *, by: str, expect: int | None = None) -> int:
+        """Let an approved circular go, or go on with one whose relay was held.
+
+        Args:
+            circular_id: which.
+            by: who acts.
+            expect: the number of letters that the coordinator has in mind.
+
+        Returns:
+            The number of letters.
+
+        Raises:
+            NotAllowedNow: it is not approved.
+            BadInput: *expect* is another number than there are letters.
+        """
+        now = self._clock.now()
+        async with self._sessions.write() as session:
+            circular = await _get(session, circular_id)
+            letters = await session.scalar(select(func.count()).where(Letter.circular_id == circular_id)) or 0
+            name = _name(circular)
+            if expect is not None and expect != letters:
+                raise BadInput(
+                    f"{expect} letters were expected, and there are {letters}",
+                    where=name,
+                    remedy=f"look again with `chancery circular show {name}`, then send with --expect {letters}",
+                )
+            if circular.state == CircularState.SENDING:
+                circular.held_why = None
+            elif circular.state == CircularState.APPROVED:
+                await self._begin(session, circular, letters, by, now)
+            elif circular.state == CircularState.PAUSED:
+                raise NotAllowedNow("it is paused", where=name, remedy=f"`chancery circular resume {name}`")
+            elif circular.state in {CircularState.DRAFT, CircularState.FREEZING}:
+                raise NotAllowedNow("it is not approved", where=name, remedy=f"`chancery circular approve {name}`")
+            else:
+                raise NotAllowedNow(f"it is {circular.state.value} already", where=name)
+            batches = await session.scalars(
+                select(Batch.no).where(Batch.circular_id == circular_id, Batch.done_at.is_(None))
+            )
+            await self._hand_on([call_for(circular_id, no) for no in batches], session)
+        return letters
+
+    async def _begin(self, session: AsyncSession, circular: Circular, letters: int, by: str, now: dt.datetime) -> None:
+        check_move(circular.state, CircularState.SENDING, name=_name(circular))
+        circular.state, circular.started_at, circular.held_why = CircularState.SENDING, now, None
+        numbers = await session.scalars(select(Letter.batch).where(Letter.circular_id == circular.id).distinct())
+        rows = [{"circular_id": circular.id, "no": no} for no in sorted(numbers)]
+        if rows:
+            await session.execute(insert(Batch), rows)
+        await chain.append(
+            session, chain.chain_of(circular.id), "circular-sending", {"letters": letters}, by=by, at=now
+        )
+        await self._hooks.started(session, circular)
+
+    async def pause(self, circular_id: int, *, by: str) -> None:
+        """Hold a circular: no further content starts; its reminders are held."""
+        now = self._clock.now()
+        async with self._sessions.write() as session:
+            circular = await _get(session, circular_id)
+            check_move(circular.state, CircularState.PAUSED, name=_name(circular))
+            circular.state = CircularState.PAUSED
+            await chain.append(session, chain.chain_of(circular_id), "circular-paused", {}, by=by, at=now)
+            await self._hooks.paused(session, circular)
+
+    async def resume(self, circular_id: int, *, by: str) -> None:
+        """Let a paused circular go on."""
+        now = self._clock.now()
+        async with self._sessions.write() as session:
+            circular = await _get(session, circular_id)
+            if circular.state != CircularState.PAUSED:
+                raise NotAllowedNow(f"it is not paused, it is {circular.state.value}", where=_name(circular))
+            circular.state, circular.held_why = CircularState.SENDING, None
+            await chain.append(session, chain.chain_of(circular_id), "circular-resumed", {}, by=by, at=now)
+            await self._hooks.resumed(session, circular)
+            batches = await session.scalars(
+                select(Batch.no).where(Batch.circular_id == circular_id, Batch.done_at.is_(None))
+            )
+            await self._hand_on([call_for(circular_id, no) for no in batches], session)
+
+    async def cancel(self, circular_id: int, *, by: str) -> int:
+        """Stop a circular for good: what has not left stays here, its reminders are cancelled.
+
+        Returns:
+            How many recipients will not be written to.
+        """
+        now = self._clock.now()
+        async with self._sessions.write() as session:
+            circular = await _get(session, circular_id)
+            check_move(circular.state, CircularState.CANCELLED, name=_name(circular))
+            circular.state, circular.finished_at = CircularState.CANCELLED, now
+            waiting = await session.scalars(
+                select(Recipient).where(
+                    Recipient.circular_id == circular_id,
+                    Recipient.state.in_((RecipientState.QUEUED, RecipientState.DEFERRED)),
+                )
+            )
+            changes = [
+                _by_hand(recipient, RecipientState.CANCELLED, now, "the circular was cancelled")
+                for recipient in waiting
+            ]
+            await account.record(session, circular_id, changes, by=by, at=now, action="recipients-cancelled")
+            await chain.append(session, chain.chain_of(circular_id), "circular-cancelled", {}, by=by, at=now)
+            for batch in await session.scalars(select(Batch).where(Batch.circular_id == circular_id)):
+                await settle_batch(session, batch, now)
+            await self._hooks.cancelled(session, circular)
+        return len(changes)
+
+    async def resolve(self, circular_id: int, letter: int | None, *, sent: bool, by: str, lease: float) -> int:
+        """Settle uncertain recipients by a person's word; only uncertain ones are touched.
+
+        Args:
+            circular_id: which.
+            letter: the number of a letter; None: all of the circular.
+            sent: they have it (True), or it goes to them again (False).
+            by: who says so.
+            lease: seconds for which a frozen process may still be finishing an open connection; a resend waits them out.
+
+        Returns:
+            The number of recipients settled.
+
+        Raises:
+            NotFound: there is no uncertain recipient there.
+        """
+        now = self._clock.now()
+        async with self._sessions.write() as session:
+            circular = await _get(session, circular_id)
+            query = select(Recipient).where(
+                Recipient.circular_id == circular_id, Recipient.state == RecipientState.UNCERTAIN
+            )
+            if letter is not None:
+                query = query.where(Recipient.letter_id == letter)
+            doubtful = list(await session.scalars(query.order_by(Recipient.id)))
+            if not doubtful:
+                where = f"{_name(circular)}, letter {letter}" if letter else _name(circular)
+                raise NotFound("nothing there is in doubt", where=where)
+            state = RecipientState.ACCEPTED if sent else RecipientState.QUEUED
+            why = "a coordinator says that it was sent" if sent else "a coordinator has it sent again"
+            again = None if sent else now + dt.timedelta(seconds=lease)
+            changes = [_by_hand(recipient, state, now, why, again) for recipient in doubtful]
+            await account.record(session, circular_id, changes, by=by, at=now, action="recipients-resolved")
+            if not sent:
+                await self._reopen(session, circular, {recipient.batch for recipient in doubtful}, now)
+        return len(changes)
+
+    async def _reopen(self, session: AsyncSession, circular: Circular, numbers: set[int], now: dt.datetime) -> None:
+        if circular.state == CircularState.SENT:
+            circular.state, circular.finished_at = CircularState.SENDING, None
+        for no in sorted(numbers):
+            await settle_batch(session, await session.get_one(Batch, (circular.id, no)), now)
+        await self._hand_on([call_for(circular.id, no) for no in sorted(numbers)], session)
+
+    async def hold(self, circular_id: int, why: str) -> None:
+        """Note why a circular can't go on without a person; said once."""
+        now = self._clock.now()
+        async with self._sessions.write() as session:
+            circular = await _get(session, circular_id)
+            if circular.held_why == why:
+                return
+            circular.held_why = why
+            await chain.append(session, chain.chain_of(circular_id), "circular-held", {"why": why}, by="engine", at=now)
+
+    async def progress(self, circular_id: int) -> Progress:
+        """Where it stands now."""
+        async with self._sessions.read() as session:
+            circular = await _get(session, circular_id)
+            rows = await session.execute(
+                select(Recipient.state, func.count())
+                .where(Recipient.circular_id == circular_id)
+                .group_by(Recipient.state)
+            )
+            letters = await session.scalar(select(func.count()).where(Letter.circular_id == circular_id)) or 0
+            next_at = await session.scalar(
+                select(func.min(Batch.next_at)).where(Batch.circular_id == circular_id, Batch.done_at.is_(None))
+            )
+            counts = {RecipientState(state): count for state, count in rows.tuples()}
+            return Progress(circular.state, _name(circular), circular.held_why, letters, counts, next_at)
+
+
+async def _get(session: AsyncSession, circular_id: int) -> Circular:
+    circular = await session.get(Circular, circular_id)
+    if circular is None:
+        raise NotFound("there is no such circular", where=str(circular_id), remedy="see `chancery circular list`")
+    return circular
+
+
+def _name(circular: Circular) -> str:
+    return circular.reference or str(circular.id)
+
+
+def _by_hand(
+    recipient: Recipient, state: RecipientState, at: dt.datetime, why: str, next_at: dt.datetime | None = None
+) -> Change:
+    return Change(
+        recipient=recipient.id,
+        letter=recipient.letter_id,
+        address=recipient.address,
+        state=state,
+        at=at,
+        why=why,
+        tries=recipient.tries,
+        next_at=next_at,
+    )

@@ -1,0 +1,138 @@
+"""The engine of one machine: no queue. The rows already say what is unfinished, and each kind of work brings the query that finds it.
+
+One process sends from a home, so there is no competition and no lease between consumers; a bell wakes the loop, and a slow poll finds
+what other processes (a coordinator's `circular send`, a reply) have changed.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailer.clock import Clock
+from mailer.database import after_commit
+from mailer.wake import Call, DueSource, Handler, Standing
+
+log = logging.getLogger("chancery.engine")
+
+#: Seconds between looks at rows that another process may have changed.
+_POLL = 1.0
+#: A call that failed is left alone for this long; after this many failures in a row its error ends the work.
+_PENANCE, _FAILURES = 5.0, 3
+
+
+class Embedded:
+    """Runs handlers for what is due, in this process."""
+
+    def __init__(self, sources: Sequence[DueSource], clock: Clock, *, poll: float = _POLL) -> None:
+        self._sources, self._clock, self._poll = sources, clock, poll
+        self._bell = asyncio.Event()
+        self._busy: set[str] = set()
+        self._failed: dict[str, int] = {}
+        self._stopping = False
+        self._error: BaseException | None = None
+
+    def ring(self) -> None:
+        """Have the loop look again at once."""
+        self._bell.set()
+
+    def stop(self) -> None:
+        """Start nothing more; `work` returns when what runs has ended."""
+        self._stopping = True
+        self._bell.set()
+
+    async def hand_on(self, calls: Sequence[Call], transaction: AsyncSession) -> None:
+        """Ring once *transaction* has committed: the rows say the rest."""
+        if calls:
+            after_commit(transaction, self.ring)
+
+    async def work(
+        self,
+        handlers: Mapping[str, Handler],
+        slots: int,
+        *,
+        until: Callable[[dt.datetime | None], bool] | None = None,
+    ) -> None:
+        """Run handlers, at most *slots* at once, until stopped.
+
+        Args:
+            handlers: by kind of call.
+            slots: how many run at once.
+            until: asked whenever nothing is due and nothing runs, with the time at which something falls due next; True ends the work.
+
+        Raises:
+            Exception: what a handler raised, if it did so three times in a row for the same call.
+        """
+        running: set[asyncio.Task[None]] = set()
+        try:
+            while not self._stopping and self._error is None:
+                self._bell.clear()  # before looking, so that no ring is lost
+                room = slots - len(running)
+                calls = await self._due(room) if room else []
+                for call in calls:
+                    self._busy.add(call.key)
+                    task = asyncio.create_task(self._one(call, handlers))
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+                    task.add_done_callback(lambda _done: self._bell.set())
+                if calls:
+                    continue
+                next_due = await self._next_due()
+                if not running and until is not None and until(next_due) and not self._bell.is_set():
+                    return
+                await self._rest(next_due)
+        finally:
+            if running:
+                await asyncio.wait(running)
+        if self._error is not None:
+            raise self._error
+
+    async def standing(self) -> Standing:
+        """What waits and runs now."""
+        waiting = await self._due(10_000)
+        return Standing(len(waiting), len(self._busy), await self._next_due())
+
+    async def _due(self, limit: int) -> list[Call]:
+        now = self._clock.now()
+        calls = [call for source in self._sources for call in await source.due(now, limit, self._busy)]
+        return sorted(calls, key=lambda call: -call.urgency)[:limit]
+
+    async def _next_due(self) -> dt.datetime | None:
+        times = [await source.next_due() for source in self._sources]
+        return min((time for time in times if time is not None), default=None)
+
+    async def _rest(self, next_due: dt.datetime | None) -> None:
+        """Wait for the bell, for the next thing to fall due, or for the poll."""
+        sleeper = None
+        if next_due is not None and next_due > self._clock.now():
+            sleeper = asyncio.create_task(self._clock.sleep_until(next_due))
+            sleeper.add_done_callback(lambda _done: self._bell.set())
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll):
+                    await self._bell.wait()
+        finally:
+            if sleeper is not None:
+                sleeper.cancel()
+                with suppress(asyncio.CancelledError):
+                    await sleeper
+
+    async def _one(self, call: Call, handlers: Mapping[str, Handler]) -> None:
+        try:
+            await handlers[call.kind](call)
+        except (
+            Exception
+        ) as error:  # a handler's failure must not stop the others at once; the third in a row ends the work
+            count = self._failed[call.key] = self._failed.get(call.key, 0) + 1
+            log.exception("call failed", extra={"action": "call-failed", "call": call.key, "count": count})
+            if count >= _FAILURES:
+                self._error = error
+            else:
+                await asyncio.sleep(_PENANCE)
+        else:
+            self._failed.pop(call.key, None)
+        finally:
+            self._busy.discard(call.key)
