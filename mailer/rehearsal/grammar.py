@@ -1,0 +1,210 @@
+"""What clients may say (RFC 5321, 1870, 3461, 4954, 6152, 6531), strictly: pure functions from a line to its parts or a refusal."""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+#: Longest command line in octets, CRLF counted: RFC 5321 4.5.3.1.4; MAIL and RCPT have the allowance of their extensions; AUTH: RFC 4954.
+LINE_LIMIT = 512
+LONG_LINE_LIMIT = 2048
+AUTH_LINE_LIMIT = 12288
+#: Longest line of a letter, CRLF not counted: RFC 5322 2.1.1.
+TEXT_LINE_LIMIT = 998
+
+_PATH = rb'<((?:"(?:[^"\\]|\\.)*"|[^<>"])*)>'
+_MAIL = re.compile(rb"(?is)MAIL FROM:" + _PATH + rb"(?: (.+))?")
+_RCPT = re.compile(rb"(?is)RCPT TO:" + _PATH + rb"(?: (.+))?")
+_ATOM = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\xff-]+"
+_LABEL = rb"[A-Za-z0-9\x80-\xff](?:[A-Za-z0-9\x80-\xff-]*[A-Za-z0-9\x80-\xff])?"
+_QUOTED = rb'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\x20-\x7e])*"'
+_ADDRESS = re.compile(
+    rb"(" + _ATOM + rb"(?:\." + _ATOM + rb")*|" + _QUOTED + rb")"
+    rb"@(" + _LABEL + rb"(?:\." + _LABEL + rb")*|\[[\x21-\x5a\x5e-\x7e]+\])"
+)
+_PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e\x80-\xff]+))?")
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
+_ORCPT = re.compile(r"[A-Za-z0-9-]+;.+")
+_NOTIFY = re.compile(r"(?i)NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*")
+_HELO = re.compile(
+    rb"(?:[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?|\[[\x21-\x5a\x5e-\x7e]+\])"
+)
+
+
+class Refusal(Exception):
+    """The line is not accepted; `reply` is what the client hears."""
+
+    def __init__(self, reply: str) -> None:
+        self.reply = reply
+        super().__init__(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The extensions that this connection has been offered, as far as parameters need them."""
+
+    size: int = 0
+    dsn: bool = True
+    auth: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """An address with its parameters: keys in capitals, values exactly as they came ("" where there was no "=")."""
+
+    address: str
+    params: Mapping[str, str]
+
+
+_NONE: Mapping[str, str] = {}
+
+
+def mail(line: bytes, offer: Offer) -> Path:
+    """The parts of a MAIL command; address "" is the null sender.
+
+    Raises:
+        Refusal: 501, 552, 553 or 555 with the reason.
+    """
+    match = _MAIL.fullmatch(line)
+    if match is None:
+        raise Refusal("501 5.5.4 Syntax: MAIL FROM:<address> [parameters]")
+    params = _parameters(match[2])
+    for key, value in params.items():
+        _check_mail_parameter(key, value, offer)
+    address = _address(match[1], utf8="SMTPUTF8" in params, code="5.1.7") if match[1] else ""
+    return Path(address, params)
+
+
+def rcpt(line: bytes, offer: Offer, *, utf8: bool) -> Path:
+    """The parts of a RCPT command; *utf8*: the letter's MAIL asked for SMTPUTF8.
+
+    Raises:
+        Refusal: 501, 553 or 555 with the reason.
+    """
+    match = _RCPT.fullmatch(line)
+    if match is None:
+        raise Refusal("501 5.5.4 Syntax: RCPT TO:<address> [parameters]")
+    params = _parameters(match[2])
+    for key, value in params.items():
+        if key not in {"NOTIFY", "ORCPT"} or not offer.dsn:
+            raise Refusal(f"555 5.5.4 Parameter {key} is not known")
+        if key == "NOTIFY" and not _NOTIFY.fullmatch(value):
+            raise Refusal("501 5.5.4 NOTIFY is NEVER alone, or SUCCESS, FAILURE, DELAY")
+        if key == "ORCPT" and not (len(value) <= 500 and _ORCPT.fullmatch(value)):  # noqa: PLR2004 - RFC 3461, 4.2
+            raise Refusal("501 5.5.4 ORCPT is TYPE;ADDRESS of at most 500 characters")
+    if match[1].lower() == b"postmaster":
+        return Path(match[1].decode(), params)
+    return Path(_address(match[1], utf8=utf8, code="5.1.3"), params)
+
+
+def helo(argument: bytes) -> str:
+    """The name that a client gives itself.
+
+    Raises:
+        Refusal: 501, where it is no domain and no address literal.
+    """
+    if not _HELO.fullmatch(argument):
+        raise Refusal("501 5.5.4 A domain name or an address literal is wanted")
+    return argument.decode("ascii")
+
+
+def plain(response: bytes) -> tuple[str, str] | None:
+    """User and password of an AUTH PLAIN response (RFC 4616); None where it is not one."""
+    parts = (unbase64(response) or b"").split(b"\0")
+    if len(parts) != 3:  # noqa: PLR2004 - identity, user, password
+        return None
+    return parts[1].decode("utf-8", "replace"), parts[2].decode("utf-8", "replace")
+
+
+def bearer(response: bytes) -> tuple[str, str] | None:
+    """User and token of an AUTH XOAUTH2 response; None where it is not one."""
+    match = re.fullmatch(rb"user=([^\x01]+)\x01auth=Bearer ([^\x01]+)\x01\x01", unbase64(response) or b"")
+    return (match[1].decode("utf-8", "replace"), match[2].decode("utf-8", "replace")) if match else None
+
+
+def unbase64(text: bytes) -> bytes | None:
+    """What *text* stands for; None where it is not base64."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None
+
+
+def unstuff(content: bytes) -> bytes:
+    """Take the extra dots away (RFC 5321, 4.5.2); *content* holds no line that is a dot alone."""
+    if content.startswith(b"."):
+        content = content[1:]
+    return content.replace(b"\r\n.", b"\r\n")
+
+
+def fault_of_content(content: bytes, *, eight_bit: bool) -> str | None:
+    """Why a letter's bytes are refused, as a reply; None where they are well formed."""
+    ends = content.count(b"\r\n")
+    if content.count(b"\n") != ends or content.count(b"\r") != ends:
+        return "550 5.6.11 Bare CR or LF in the letter"
+    if b"\0" in content:
+        return "550 5.6.11 NUL in the letter"
+    if not eight_bit and not content.isascii():
+        return "554 5.6.1 8-bit content without BODY=8BITMIME"
+    start, last = 0, len(content)
+    while last - start > TEXT_LINE_LIMIT + 2:  # a jump from line end to line end: a thousand octets a step
+        end = content.rfind(b"\n", start, start + TEXT_LINE_LIMIT + 2)
+        if end < 0:
+            return "550 5.6.0 A line of the letter is longer than 998 octets"
+        start = end + 1
+    return None
+
+
+def _parameters(text: bytes | None) -> Mapping[str, str]:
+    if text is None:
+        return _NONE
+    found: dict[str, str] = {}
+    for word in text.split(b" "):
+        match = _PARAMETER.fullmatch(word)
+        if match is None:
+            raise Refusal("501 5.5.4 Parameters are KEY or KEY=VALUE, with one space between them")
+        key = match[1].decode().upper()
+        if key in found:
+            raise Refusal(f"501 5.5.4 Parameter {key} is given twice")
+        found[key] = (match[2] or b"").decode("utf-8", "replace")
+    return found
+
+
+def _check_mail_parameter(key: str, value: str, offer: Offer) -> None:
+    right: bool
+    match key:
+        case "SIZE":
+            right = value.isascii() and value.isdigit() and len(value) <= 20  # noqa: PLR2004 - RFC 1870, 3
+            if right and offer.size and int(value) > offer.size:
+                raise Refusal(f"552 5.3.4 The letter is larger than {offer.size} octets")
+        case "BODY":
+            right = value.upper() in {"7BIT", "8BITMIME"}
+        case "SMTPUTF8":
+            right = not value
+        case "RET" if offer.dsn:
+            right = value.upper() in {"FULL", "HDRS"}
+        case "ENVID" if offer.dsn:
+            right = 0 < len(value) <= 100 and _XTEXT.fullmatch(value) is not None  # noqa: PLR2004 - RFC 3461, 4.4
+        case "AUTH" if offer.auth:
+            right = bool(value)
+        case _:
+            raise Refusal(f"555 5.5.4 Parameter {key} is not known")
+    if not right:
+        raise Refusal(f"501 5.5.4 {key}={value[:40]} is not right")
+
+
+def _address(raw: bytes, *, utf8: bool, code: str) -> str:
+    match = _ADDRESS.fullmatch(raw)
+    if match is None:
+        raise Refusal(f"501 {code} This is not an address")
+    if len(raw) > 254 or len(match[1]) > 64 or len(match[2]) > 255:  # noqa: PLR2004 - RFC 5321, 4.5.3.1.1 to .3
+        raise Refusal(f"501 {code} The address is too long")
+    if raw.isascii():
+        return raw.decode("ascii")
+    if not utf8:
+        raise Refusal("553 5.6.7 An address beyond ASCII needs SMTPUTF8")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refusal(f"501 {code} The address is not UTF-8") from None
