@@ -7,12 +7,12 @@ deposit or entry into force makes it a Party again. A State not yet in existence
 
 import datetime as dt
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from lists.errors import BadInput, Defect, NotFound
 from lists.findings import Finding
-from lists.kinds import LANGUAGES, Counting, Severity, Standing
+from lists.kinds import LANGUAGES, Counting, Standing
 from lists.roll import data_files
 from lists.roll.data_files import Event, EventKind
 from lists.roll.states import State, fold, sorted_by_name, state_of
@@ -111,7 +111,7 @@ class Roll:
         codes = list(dict.fromkeys(iso3 for name in alike for iso3 in sorted(self._index[name])))[:3]
         if not codes:
             return "`chancery roll show` lists the States with their codes"
-        return "is it " + " or ".join(f"{self._by_iso3[iso3].name()} ({iso3})" for iso3 in codes) + "?"
+        return "perhaps " + " or ".join(f"{self._by_iso3[iso3].name()} ({iso3})" for iso3 in codes) + " is meant"
 
     def events(self, iso3: str) -> tuple[Event, ...]:
         """The treaty's events for a State, in the order of their dates."""
