@@ -260,6 +260,8 @@ def in_language(value: Any, language: str) -> Any:
         return in_language(value.get(language), language)
     if isinstance(value, list | tuple):
         return [in_language(one, language) for one in value]
+    if isinstance(value, dict):
+        return {key: in_language(one, language) for key, one in value.items()}
     return value
 
 
@@ -267,5 +269,6 @@ def _texts_within(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple
     for key, value in values.items():
         if by_language(value):
             yield prefix + key, value
-        elif isinstance(value, list):
-            yield from _texts_within({str(number): one for number, one in enumerate(value)}, f"{prefix}{key}.")
+        elif isinstance(value, list | dict):
+            below = value if isinstance(value, dict) else {str(number): one for number, one in enumerate(value)}
+            yield from _texts_within(below, f"{prefix}{key}.")

@@ -6,7 +6,6 @@ here but a finding of the check, so that a draft can be read while its translati
 
 import datetime as dt
 import hashlib
-import mimetypes
 import zoneinfo
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -25,19 +24,9 @@ from mailer.circulars.document import (
 )
 from mailer.circulars.table import Table
 from mailer.errors import CircularError
+from mailer.mime import limits
 
 FILE = "circular.toml"
-#: The interpreter's own table only: the machine's would make the bytes of a letter depend on where it is sent from.
-_TYPES = mimetypes.MimeTypes()
-_TYPES.types_map[1].update(
-    {
-        ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-        ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-        ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-        ".odt": "application/vnd.oasis.opendocument.text",
-        ".ods": "application/vnd.oasis.opendocument.spreadsheet",
-    }
-)
 
 
 def read(folder: Path) -> Document:
@@ -277,12 +266,11 @@ def _stored(table: Table, key: str, folder: Path, path: str) -> StoredFile:
     data = _bytes(whole)
     if not data:
         raise table.error(key, f"the file {path!r} is empty")
-    kind, packed = _TYPES.guess_type(path)
     return StoredFile(
         path=path,
         sha256=hashlib.sha256(data).hexdigest(),
         size=len(data),
-        media_type=kind if kind and not packed else "application/octet-stream",
+        media_type=limits.media_type_of(whole.name),
     )
 
 

@@ -67,5 +67,6 @@ def check_move(now: CircularState, to: CircularState, *, name: str) -> None:
     Raises:
         NotAllowedNow: with the circular's *name* and what it is now.
     """
+    now, to = CircularState(now), CircularState(to)  # a column hands back plain text
     if to not in _CIRCULAR_MOVES[now]:
         raise NotAllowedNow(f"it is {now.value}, and from there it can't become {to.value}", where=name)

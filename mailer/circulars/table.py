@@ -203,20 +203,26 @@ class Table:
         self.data.clear()
         return values
 
-    def value(self, key: str, value: Any, *, depth: int = 0) -> Any:
-        """A value of the letter: text, number, yes or no, day, range of days, list, or any of these per language."""
+    def value(self, key: str, value: Any, *, in_text: bool = False, in_list: bool = False) -> Any:
+        """A value of the letter: text, number, yes or no, day, range of days, list, rows, or any of these per language."""
         if isinstance(value, dict):
             if set(value) == _RANGE:
                 return self._range(key, value)
-            if by_language(value) and depth == 0:
-                return {code: self.value(f"{key}.{code}", one, depth=1) for code, one in value.items()}
+            if by_language(value) and not in_text:
+                return {
+                    code: self.value(f"{key}.{code}", one, in_text=True, in_list=in_list) for code, one in value.items()
+                }
+            if in_list and value:
+                return {name: self.value(f"{key}.{name}", one, in_text=in_text) for name, one in value.items()}
             raise self.error(
                 key,
                 "a table here is either one text per language, or a range of days",
                 'write { en = "...", fr = "..." } or { first = 2006-09-18, last = 2006-09-22 }',
             )
         if isinstance(value, list):
-            return [self.value(f"{key}.{number}", one, depth=depth) for number, one in enumerate(value)]
+            return [
+                self.value(f"{key}.{number}", one, in_text=in_text, in_list=True) for number, one in enumerate(value)
+            ]
         if isinstance(value, dt.datetime | dt.time):
             raise self.error(key, "an hour can't be a value", "write it as a text, or use [event]")
         return value

@@ -1,0 +1,96 @@
+"""The one function that makes a letter's bytes: for check, preview, test, sending and `letter show`. Pure.
+
+The bytes are a function of the snapshot, the letter's row, and the header mailboxes and date, which the claim fixes.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lists.kinds import Form
+from mailer.circulars.frozen import Frozen
+from mailer.letters.render import Rendered
+from mailer.mime import message as mime
+from mailer.transport.base import Payload
+
+#: A letter's field that is no text of it: the Message-IDs of the thread that it stands in, oldest first, blanks between.
+THREAD = "thread"
+
+
+@dataclass(frozen=True, slots=True)
+class LetterRow:
+    """What a letter's bytes depend on beside the snapshot.
+
+    Attributes:
+        id: the row's number; 0 where there is none yet (check, preview).
+        token: 26 characters, of which the Message-ID is made.
+        fields: the merged values.
+        dated: time of the Date header; aware.
+        to: (name, address) of the mailboxes under To; where there are none, those under Cc take their place.
+        cc: the same under Cc.
+    """
+
+    id: int
+    token: str
+    form: Form
+    language: str
+    fields: Mapping[str, str]
+    dated: dt.datetime
+    to: tuple[tuple[str, str], ...]
+    cc: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A letter as bytes.
+
+    Attributes:
+        payload: personal head, and the enclosures' part that all letters of the language share.
+        sha256: `mime.message.digest` of the whole.
+        message_id: with its angle brackets.
+        size: octets of the whole.
+    """
+
+    payload: Payload
+    sha256: str
+    message_id: str
+    size: int
+
+
+def compose(frozen: Frozen, row: LetterRow) -> Composed:
+    """Merge one letter and make its bytes.
+
+    Raises:
+        LetterError: the snapshot has no text in this form and language, or a field is missing.
+        BadInput: a name, address or subject can't stand in a header.
+    """
+    part = frozen.part(row.form, row.language)
+    rendered = part.renderer.render(row.fields)
+    message_id = frozen.message_id(row.token)
+    thread = tuple(row.fields.get(THREAD, "").split())
+    head = mime.head(
+        mime.Message(
+            sender_name=part.sender_name,
+            sender_address=frozen.sender_address,
+            reply_to=frozen.reply_to,
+            to=row.to or row.cc,
+            cc=row.cc if row.to else (),
+            subject=rendered.subject,
+            date=row.dated,
+            message_id=message_id,
+            language=row.language,
+            html=rendered.html,
+            text=rendered.text,
+            in_reply_to=thread[-1] if thread else None,
+            references=thread,
+        ),
+        part.boundary,
+        part.shared,
+    )
+    payload = Payload(head, (part.shared.data,) if part.shared else ())
+    return Composed(payload, mime.digest(head, part.shared), message_id, payload.size)
+
+
+def rendered(frozen: Frozen, row: LetterRow) -> Rendered:
+    """Subject, HTML and text of one letter, as `compose` puts them into it."""
+    return frozen.part(row.form, row.language).renderer.render(row.fields)

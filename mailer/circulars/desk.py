@@ -1,0 +1,73 @@
+"""What the verbs on circulars are handed, and how a circular is found."""
+
+import datetime as dt
+import difflib
+import zoneinfo
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from lists.roll import Roll
+from mailer.circulars.models import Circular
+from mailer.clock import Clock
+from mailer.database import Sessions
+from mailer.errors import NotFound
+from mailer.settings import Settings
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where circulars are worked at.
+
+    Attributes:
+        templates: folders of letter templates, the home's first.
+    """
+
+    database: Sessions
+    clock: Clock
+    settings: Settings
+    roll: Roll
+    templates: Sequence[Path]
+
+    @property
+    def today(self) -> dt.date:
+        """The day it is where the secretariat sits."""
+        return today(self.clock, self.settings)
+
+
+def today(clock: Clock, settings: Settings) -> dt.date:
+    """The day it is in the calendar's zone."""
+    return clock.now().astimezone(zoneinfo.ZoneInfo(settings.calendar.timezone)).date()
+
+
+def name_of(circular: Circular) -> str:
+    """How a circular is called on screen: its reference, else the number of its draft."""
+    return circular.reference or f"draft {circular.id}"
+
+
+async def find(session: AsyncSession, id_text: str | int) -> Circular:
+    """The circular with this number or reference; capitals don't matter.
+
+    Raises:
+        NotFound: with near references.
+    """
+    text = str(id_text).strip()
+    if text.isdigit() and (found := await session.get(Circular, int(text))) is not None:
+        return found
+    same = await session.scalars(select(Circular).where(func.lower(Circular.reference) == text.lower()))
+    if (one := same.first()) is not None:
+        return one
+    known = [
+        reference
+        for reference in await session.scalars(select(Circular.reference).order_by(Circular.id.desc()).limit(500))
+        if reference
+    ]
+    near = difflib.get_close_matches(text, known, n=2, cutoff=0.6)
+    raise NotFound(
+        "there is no such circular",
+        where=text or "an empty ID",
+        remedy=f"did you mean {' or '.join(near)}" if near else "see them all: chancery circular list",
+    )

@@ -1,0 +1,173 @@
+"""From an audience to letters: who gets which form in which language with which fields, and the digests of the whole. Pure."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lists.audiences import Addressee, Mailbox, Resolved
+from lists.kinds import Form, Role
+from lists.roll import Roll
+from mailer.circulars.compose import THREAD
+from mailer.letters import languages
+from mailer.register.chain import canonical
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A letter to be written as a row.
+
+    Attributes:
+        why: why the organization is in the audience, and why in this language.
+        fields: every merged value.
+        mailboxes: those for To first.
+    """
+
+    organization_id: int
+    organization: str
+    state_iso3: str | None
+    audience: str
+    role: Role
+    form: Form
+    language: str
+    why: str
+    fields: dict[str, str]
+    mailboxes: tuple[Mailbox, ...]
+
+    def as_json(self) -> list[Any]:
+        """The letter as plain JSON; `from_json` gives it back."""
+        return [
+            self.organization_id,
+            self.organization,
+            self.state_iso3,
+            self.audience,
+            self.role.value,
+            self.form.value,
+            self.language,
+            self.why,
+            self.fields,
+            [[box.contact_id, box.address, box.name, box.role.value] for box in self.mailboxes],
+        ]
+
+    @classmethod
+    def from_json(cls, plain: Sequence[Any]) -> "Planned":
+        """Back from `as_json`."""
+        *start, audience, role, form, language, why, fields, boxes = plain
+        mailboxes = tuple(Mailbox(contact, address, name, Role(its)) for contact, address, name, its in boxes)
+        return cls(*start, audience, Role(role), Form(form), language, why, fields, mailboxes)
+
+    def named(self, role: Role) -> tuple[tuple[str, str], ...]:
+        """(name, address) of its mailboxes of that role, as compose takes them."""
+        return tuple((box.name, box.address) for box in self.mailboxes if box.role is role)
+
+
+def plan(
+    resolved: Resolved,
+    *,
+    roll: Roll,
+    form: Form,
+    offered: Sequence[str],
+    fall_back: Sequence[str],
+    threads: Mapping[int, str],
+) -> list[Planned]:
+    """The letters, in the audience's order.
+
+    Args:
+        resolved: who gets one.
+        roll: for the names of States.
+        form: the circular's.
+        offered: the circular's languages, in its order.
+        fall_back: the order of the settings.
+        threads: per organization the Message-IDs of the letters that this one follows, oldest first, blanks between.
+    """
+    return [
+        _planned(
+            one, roll=roll, form=form, offered=offered, fall_back=fall_back, thread=threads.get(one.organization_id)
+        )
+        for one in resolved.addressees
+    ]
+
+
+def _planned(
+    one: Addressee, *, roll: Roll, form: Form, offered: Sequence[str], fall_back: Sequence[str], thread: str | None
+) -> Planned:
+    language, why = languages.choose(one.languages, offered, fall_back)
+    return Planned(
+        organization_id=one.organization_id,
+        organization=one.organization,
+        state_iso3=one.state_iso3,
+        audience=one.audience,
+        role=one.role,
+        form=form,
+        language=language,
+        why=f"{one.why}; in {why}",
+        fields=letter_fields(one, roll=roll, language=language) | ({THREAD: thread} if thread else {}),
+        mailboxes=one.mailboxes,
+    )
+
+
+def letter_fields(one: Addressee, *, roll: Roll, language: str) -> dict[str, str]:
+    """Every value that is merged into this organization's letter: `letters.fields.LETTER_FIELDS`."""
+    return {
+        "organization": one.organization,
+        "state": roll.state(one.state_iso3).name(language) if one.state_iso3 else "",
+        "salutation": one.salutation or "",
+    }
+
+
+class Digests:
+    """The two digests of an approval, taken up letter by letter in order.
+
+    `text` runs over the snapshot and each letter: whom it is for, as what, and every merged value. `mailboxes` runs over names and
+    addresses, so that a corrected mailbox does not void the clearance of the text.
+    """
+
+    def __init__(self, snapshot_digest: str) -> None:
+        self._text = hashlib.sha256(snapshot_digest.encode() + b"\n")
+        self._mailboxes = hashlib.sha256()
+
+    def take(
+        self,
+        *,
+        organization_id: int,
+        organization: str,
+        state_iso3: str | None,
+        audience: str,
+        role: str,
+        form: str,
+        language: str,
+        fields: Mapping[str, str],
+        mailboxes: Iterable[Sequence[Any]],
+    ) -> None:
+        """The next letter; *mailboxes* as [contact id, address, name, role]."""
+        said = [organization_id, organization, state_iso3, audience, role, form, language, fields]
+        self._text.update(canonical(said) + b"\n")
+        self._mailboxes.update(canonical([organization_id, list(mailboxes)]) + b"\n")
+
+    @property
+    def text(self) -> str:
+        """Over snapshot and letters so far."""
+        return self._text.hexdigest()
+
+    @property
+    def mailboxes(self) -> str:
+        """Over the mailboxes so far."""
+        return self._mailboxes.hexdigest()
+
+
+def digests_of(snapshot_digest: str, letters: Iterable[Planned]) -> Digests:
+    """The digests over all *letters*."""
+    digests = Digests(snapshot_digest)
+    for letter in letters:
+        digests.take(
+            organization_id=letter.organization_id,
+            organization=letter.organization,
+            state_iso3=letter.state_iso3,
+            audience=letter.audience,
+            role=letter.role.value,
+            form=letter.form.value,
+            language=letter.language,
+            fields=letter.fields,
+            mailboxes=[[box.contact_id, box.address, box.name, box.role.value] for box in letter.mailboxes],
+        )
+    return digests
