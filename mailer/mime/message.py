@@ -1,9 +1,35 @@
 """A letter as bytes: the personal head, which the enclosures' shared part follows."""
 
 import datetime as dt
+import hashlib
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 
-from mailer.mime.parts import Shared
+from lists.errors import BadInput
+from mailer.mime import headers
+from mailer.mime.parts import Shared, check_boundary, text_part
+
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
+#: headers that `head` writes, or that only a relay may write
+_WRITTEN = frozenset(
+    (
+        *(
+            "from",
+            "sender",
+            "reply-to",
+            "to",
+            "cc",
+            "bcc",
+            "subject",
+            "date",
+            "message-id",
+            "in-reply-to",
+            "references",
+        ),
+        *("mime-version", "precedence", "x-auto-response-suppress", "return-path", "received"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +72,118 @@ class Message:
 
 
 def head(message: Message, boundary: str, shared: Shared | None) -> bytes:
-    """The personal part of the letter; the whole letter is this and then `shared.data`."""
-    raise NotImplementedError
+    """The personal part of the letter; the whole letter is this and then `shared.data`.
+
+    7-bit, CRLF line ends, no line begins with a dot. Without enclosures it is multipart/alternative, plain text first; with them,
+    that stands as the first part of a multipart/mixed which *shared* ends.
+
+    Args:
+        message: the letter; its texts are taken as they are.
+        boundary: from `boundary_for`; the one that *shared* was encoded with.
+        shared: the enclosures, or None.
+
+    Raises:
+        BadInput: a value can't stand in its header; the error names the header.
+    """
+    if not message.to and not message.cc:
+        raise BadInput("the letter has no address", where="header To", remedy="Give it at least one mailbox")
+    pieces = [_sender(message.sender_name, message.sender_address, message.reply_to, message.submitter)]
+    if message.to:
+        pieces.append(headers.mailboxes("To", message.to))
+    if message.cc:
+        pieces.append(headers.mailboxes("Cc", message.cc))
+    pieces += (
+        _subject(message.subject),
+        headers.date("Date", message.date),
+        headers.message_ids("Message-ID", (message.message_id,)),
+        _thread(message.in_reply_to, message.references),
+        _habits(message.language),
+    )
+    pieces += _extra(message.extra)
+    opening, delimiter, closing = _frame(boundary, mixed=shared is not None)
+    pieces += (opening, text_part("plain", message.text), delimiter, text_part("html", message.html), closing)
+    return b"".join(pieces)
 
 
 def digest(head: bytes, shared: Shared | None) -> str:
-    """The sha256 by which the letter is known, hexadecimal."""
-    raise NotImplementedError
+    """The sha256 by which the letter is known, hexadecimal.
+
+    Of the head where there are no enclosures; else of the head followed by the 32 octets of the shared part's own sha256: to hash
+    megabytes again for each letter would cost more than sending it.
+    """
+    known = hashlib.sha256(head)
+    if shared is not None:
+        known.update(bytes.fromhex(shared.sha256))
+    return known.hexdigest()
+
+
+# What the letters of a circular have in common is encoded once. The caches are small and their keys hold everything that the lines
+# are made of, so that they change nothing but the time.
+
+
+@lru_cache(maxsize=64)
+def _sender(name: str, address: str, reply_to: str | None, submitter: tuple[str, str] | None) -> bytes:
+    lines = headers.mailboxes("From", ((name, address),))
+    if submitter is not None and submitter[1] != address:
+        lines += headers.mailboxes("Sender", (submitter,))
+    if reply_to:
+        lines += headers.mailboxes("Reply-To", (("", reply_to),))
+    return lines
+
+
+@lru_cache(maxsize=256)
+def _subject(subject: str) -> bytes:
+    return headers.unstructured("Subject", subject)
+
+
+@lru_cache(maxsize=256)
+def _thread(in_reply_to: str | None, references: tuple[str, ...]) -> bytes:
+    lines = headers.message_ids("In-Reply-To", (in_reply_to,)) if in_reply_to else b""
+    if thread := references or ((in_reply_to,) if in_reply_to else ()):
+        lines += headers.message_ids("References", thread)
+    return lines
+
+
+@lru_cache(maxsize=64)
+def _habits(language: str) -> bytes:
+    """What is the same in all our letters, but for the language.
+
+    Precedence keeps absence notices away, X-Auto-Response-Suppress those of Exchange. Auto-Submitted is left out: a circular is a
+    person's letter, and says so (RFC 3834 section 5).
+    """
+    if not _LANGUAGE.fullmatch(language):
+        raise BadInput(
+            f"{language!r} is not a language", where="header Content-Language", remedy="Give a code such as fr"
+        )
+    return f"MIME-Version: 1.0\r\nContent-Language: {language}\r\nPrecedence: bulk\r\nX-Auto-Response-Suppress: All\r\n".encode(
+        "ascii"
+    )
+
+
+def _extra(extra: tuple[tuple[str, str], ...]) -> list[bytes]:
+    seen = set(_WRITTEN)
+    lines = []
+    for name, value in extra:
+        folded = headers.field_name(name).lower()
+        if folded in seen or folded.startswith(("content-", "resent-")):
+            raise BadInput(
+                "this header is not to be added",
+                where=f"header {name}",
+                remedy="Each header stands once, and some are ours alone",
+            )
+        seen.add(folded)
+        lines.append(headers.verbatim(name, value))
+    return lines
+
+
+@lru_cache(maxsize=64)
+def _frame(boundary: str, *, mixed: bool) -> tuple[bytes, bytes, bytes]:
+    """What stands before the plain text, between it and the HTML, and after that."""
+    outer = check_boundary(boundary)
+    # Inner and outer boundary: neither begins with the other, since some readers compare beginnings only.
+    inner = f"alt{outer}" if mixed else outer
+    opening = headers.with_parameters("Content-Type", "multipart/alternative", (("boundary", inner),)).decode()
+    if mixed:
+        wrapping = headers.with_parameters("Content-Type", "multipart/mixed", (("boundary", outer),)).decode()
+        opening = f"{wrapping}\r\n--{outer}\r\n{opening}"
+    return f"{opening}\r\n--{inner}\r\n".encode(), f"--{inner}\r\n".encode(), f"--{inner}--\r\n".encode()
