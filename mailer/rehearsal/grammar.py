@@ -42,11 +42,15 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The extensions that this connection has been offered, as far as parameters need them."""
+    """What this connection has been offered, as far as parameters need it.
 
+    Attributes:
+        words: EHLO's keywords in capitals; empty after HELO.
+        size: the largest letter in octets; 0: no limit.
+    """
+
+    words: frozenset[str] = frozenset()
     size: int = 0
-    dsn: bool = True
-    auth: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def rcpt(line: bytes, offer: Offer, *, utf8: bool) -> Path:
         raise Refusal("501 5.5.4 Syntax: RCPT TO:<address> [parameters]")
     params = _parameters(match[2])
     for key, value in params.items():
-        if key not in {"NOTIFY", "ORCPT"} or not offer.dsn:
+        if key not in {"NOTIFY", "ORCPT"} or "DSN" not in offer.words:
             raise Refusal(f"555 5.5.4 Parameter {key} is not known")
         if key == "NOTIFY" and not _NOTIFY.fullmatch(value):
             raise Refusal("501 5.5.4 NOTIFY is NEVER alone, or SUCCESS, FAILURE, DELAY")
@@ -174,19 +178,19 @@ def _parameters(text: bytes | None) -> Mapping[str, str]:
 def _check_mail_parameter(key: str, value: str, offer: Offer) -> None:
     right: bool
     match key:
-        case "SIZE":
+        case "SIZE" if "SIZE" in offer.words:
             right = value.isascii() and value.isdigit() and len(value) <= 20  # noqa: PLR2004 - RFC 1870, 3
             if right and offer.size and int(value) > offer.size:
                 raise Refusal(f"552 5.3.4 The letter is larger than {offer.size} octets")
-        case "BODY":
+        case "BODY" if "8BITMIME" in offer.words:
             right = value.upper() in {"7BIT", "8BITMIME"}
-        case "SMTPUTF8":
+        case "SMTPUTF8" if "SMTPUTF8" in offer.words:
             right = not value
-        case "RET" if offer.dsn:
+        case "RET" if "DSN" in offer.words:
             right = value.upper() in {"FULL", "HDRS"}
-        case "ENVID" if offer.dsn:
+        case "ENVID" if "DSN" in offer.words:
             right = 0 < len(value) <= 100 and _XTEXT.fullmatch(value) is not None  # noqa: PLR2004 - RFC 3461, 4.4
-        case "AUTH" if offer.auth:
+        case "AUTH" if "AUTH" in offer.words:
             right = bool(value)
         case _:
             raise Refusal(f"555 5.5.4 Parameter {key} is not known")

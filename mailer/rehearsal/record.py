@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from mailer.clock import Clock
+
 _HEADER = re.compile(rb"(?im)^(message-id|x-chancery-letter):[ \t]*([^\r\n]*(?:\r\n[ \t]+[^\r\n]*)*)")
 
 
@@ -163,11 +165,11 @@ class Record:
         self.events.append(line)
         self._write(line)
 
-    def phase(self, phase: str, connection: int, at: dt.datetime) -> None:
+    def phase(self, phase: str, connection: int, clock: Clock) -> None:
         """Note that a connection has come to *phase*."""
         self.phases[phase] += 1
         if self.writes_phases:
-            self._write({"kind": "phase", "phase": phase, "connection": connection, "at": at.isoformat()})
+            self._write({"kind": "phase", "phase": phase, "connection": connection, "at": clock.now().isoformat()})
         if self._waiting:
             for wanted, times, future in self._waiting:
                 if wanted == phase and self.phases[phase] >= times and not future.done():

@@ -40,9 +40,8 @@ class Session(Wire):
         self._helo: str | None = None
         self._letters = 0
         self._lies = False
-        self._pipelining = server.options.pipelining
-        self._offers_dsn = server.options.dsn
-        self._hidden: tuple[str, ...] = ()
+        self._strips_tls = False
+        self._offer = grammar.Offer()
         self._challenge: Callable[[bytes], None] | None = None
         self._content_rule: Rule | None = None
         self._content_begun = False
@@ -127,7 +126,7 @@ class Session(Wire):
             limit = grammar.AUTH_LINE_LIMIT if verb == b"AUTH" else grammar.LINE_LIMIT
         if len(line) + 2 > limit:
             raise Refusal("500 5.5.6 Line too long")
-        if self.waiting_input and not self._lies and (not self._pipelining or verb in _LAST) and verb != b"STARTTLS":
+        if verb != b"STARTTLS" and (verb in _LAST or not self._may_pipeline) and self.waiting_input and not self._lies:
             self._answer("503 5.5.0 More came before the reply than may", None, close=True)
             return
         match verb:
@@ -164,16 +163,17 @@ class Session(Wire):
         name = grammar.helo(argument)
         self._phase("ehlo")
         rule = self._fault("ehlo")
-        lines = [f"250 {self._options.hostname}"]
-        if extended:
-            lines += [f"250 {word}" for word in self._offer(rule)]
+        words = self._extensions(rule) if extended else ()
         if rule is None or not rule.reply:
             self._helo = name
             self._lies = rule is not None and rule.do is Manner.LIE
+            self._offer = grammar.Offer(
+                frozenset(word.split(" ", 1)[0].upper() for word in words), self._options.size_limit
+            )
             self._forget_letter()
-        self._answer(tuple(lines), rule)
+        self._answer((f"250 {self._options.hostname}", *(f"250 {word}" for word in words)), rule)
 
-    def _offer(self, rule: Rule | None) -> Sequence[str]:
+    def _extensions(self, rule: Rule | None) -> Sequence[str]:
         """What EHLO says, one extension a line; `hide` and `offer` of a fault have the last word."""
         options = self._options
         words = ["PIPELINING"] if options.pipelining or (rule is not None and rule.do is Manner.LIE) else []
@@ -183,15 +183,15 @@ class Session(Wire):
         if options.user is not None and (self._tls or options.tls is TlsMode.NONE):
             words.append("AUTH PLAIN LOGIN XOAUTH2" if options.token else "AUTH PLAIN LOGIN")
         words += ["ENHANCEDSTATUSCODES", "8BITMIME", *(["DSN"] if options.dsn else []), "SMTPUTF8"]
-        self._hidden = tuple(word.upper() for word in rule.hide) if rule is not None else ()
-        words = [word for word in words if word.split(" ", 1)[0] not in self._hidden]
-        self._pipelining = "PIPELINING" in words
-        self._offers_dsn = "DSN" in words
-        return words + (list(rule.offer) if rule is not None else [])
+        if rule is None:
+            return words
+        hidden = {word.upper() for word in rule.hide}
+        self._strips_tls = "STARTTLS" in hidden
+        return [*(word for word in words if word.split(" ", 1)[0] not in hidden), *rule.offer]
 
     def _starttls(self, argument: bytes) -> None:
         self._without(argument)
-        if self._options.tls is not TlsMode.STARTTLS or "STARTTLS" in self._hidden:
+        if self._options.tls is not TlsMode.STARTTLS or self._strips_tls:
             raise Refusal("502 5.5.1 STARTTLS is not offered")
         if self._tls:
             raise Refusal("503 5.5.1 TLS is already on")
@@ -270,14 +270,13 @@ class Session(Wire):
         options = self._options
         if self._helo is None:
             raise Refusal("503 5.5.1 Say EHLO first")
-        if options.tls is TlsMode.STARTTLS and not self._tls and "STARTTLS" not in self._hidden:
+        if options.tls is TlsMode.STARTTLS and not self._tls and not self._strips_tls:
             raise Refusal("530 5.7.0 Must issue a STARTTLS command first")
         if options.user is not None and self._user is None:
             raise Refusal("530 5.7.0 Authentication is required")
         if self._sender is not None:
             raise Refusal("503 5.5.1 A letter has one sender; RSET starts anew")
-        offer = grammar.Offer(options.size_limit, self._offers_dsn, options.user is not None)
-        path = grammar.mail(line, offer)
+        path = grammar.mail(line, self._offer)
         if options.letters_per_connection and self._letters >= options.letters_per_connection:
             self._answer("421 4.7.0 Enough letters for one connection", None, close=True)
             return
@@ -292,7 +291,7 @@ class Session(Wire):
     def _rcpt(self, line: bytes) -> None:
         if self._sender is None:
             raise Refusal("503 5.5.1 Say MAIL first")
-        path = grammar.rcpt(line, grammar.Offer(dsn=self._offers_dsn), utf8="SMTPUTF8" in self._params)
+        path = grammar.rcpt(line, self._offer, utf8="SMTPUTF8" in self._params)
         self._phase("rcpt")
         rule = self._fault("rcpt", addresses=(path.address,))
         reply = rule.reply[0] if rule is not None and rule.reply else "250 2.1.5 Ok"
@@ -361,7 +360,9 @@ class Session(Wire):
         if refusal is not None:
             self._finish(content, refusal, None)
             return
-        if self.waiting_input and not self._pipelining and not self._lies:
+        if self._lies:
+            self.forget_input()
+        elif self.waiting_input and not self._may_pipeline:
             self._finish(content, "503 5.5.0 More came before the reply than may", None)
             self.close()
             return
@@ -421,6 +422,10 @@ class Session(Wire):
             self.flush()  # the line says that the reply has left
         self._phase("replied")
 
+    @property
+    def _may_pipeline(self) -> bool:
+        return "PIPELINING" in self._offer.words
+
     # --- helpers -------------------------------------------------------------------------------------------------------
 
     def _answer(
@@ -467,7 +472,7 @@ class Session(Wire):
         return rule
 
     def _phase(self, phase: str) -> None:
-        self._record.phase(phase, self._number, self.clock.now())
+        self._record.phase(phase, self._number, self.clock)
 
     def _event(self, kind: str, **more: Any) -> None:
         if self._record.everything:

@@ -291,10 +291,11 @@ class Wire(asyncio.Protocol):
         self._hold()
         self._buffer.clear()
         self._ignoring = True
-        self.transport.pause_reading()
 
         async def shake_hands() -> None:
-            self._ignoring = False  # from here on octets come through TLS only: start_tls takes over before any is read
+            self._ignoring = (
+                False  # this runs before the loop reads again, and start_tls takes over at once: only TLS from here on
+            )
             try:
                 secured = await self._loop.start_tls(self.transport, self, context, server_side=True)
             except OSError as error:
