@@ -52,6 +52,8 @@ def _assemble() -> typer.Typer:
         if importlib.util.find_spec(f"mailer.cli.{module_name}") is None:
             continue
         module = importlib.import_module(f"mailer.cli.{module_name}")
+        if noun == "circular":
+            importlib.import_module("mailer.cli.sending")  # adds its verbs to the same noun
         app.add_typer(module.app, name=noun)
     return app
 

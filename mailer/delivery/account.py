@@ -193,3 +193,22 @@ async def disagreements(session: AsyncSession, circular_id: int) -> list[str]:
         ):
             told.append(f"{name}: its attempt names another relay or other bytes than its outcome")
     return told
+
+
+def _circular_of(chain_name: str) -> int | None:
+    kind, _, number = chain_name.partition("/")
+    return int(number) if kind == "circular" and number.isdigit() else None
+
+
+async def chain_lines(session: AsyncSession, chain_name: str) -> AsyncIterator[tuple[int, list[Any]]]:
+    """`lines` of the circular whose chain this is, for `register.verify`; the home's chain has none."""
+    circular_id = _circular_of(chain_name)
+    if circular_id is not None:
+        async for found in lines(session, circular_id):
+            yield found
+
+
+async def chain_disagreements(session: AsyncSession, chain_name: str) -> list[str]:
+    """`disagreements` of the circular whose chain this is."""
+    circular_id = _circular_of(chain_name)
+    return await disagreements(session, circular_id) if circular_id is not None else []

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import bindparam, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lists.kinds import Role
+from lists.kinds import Form, Role
 from lists.models import Contact, Organization
 from mailer.circulars.models import Letter, Recipient
 from mailer.circulars.states import RecipientState
@@ -59,7 +59,7 @@ class Claim:
     attempt: str
     letter: int
     token: str
-    form: str
+    form: Form
     language: str
     fields: Mapping[str, Any]
     dated: dt.datetime
@@ -186,7 +186,7 @@ def _judge(
         attempt=uuid.uuid4().hex,
         letter=letter.id,
         token=letter.token,
-        form=letter.form,
+        form=Form(letter.form),
         language=letter.language,
         fields=letter.fields,
         dated=dated,

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mailer.circulars.compose import Composed, LetterRow, compose
-from mailer.circulars.snapshot import Frozen
+from mailer.circulars.frozen import Frozen
 from mailer.circulars.states import RecipientState
 from mailer.clock import Clock
 from mailer.delivery.account import Change
@@ -401,7 +401,7 @@ class _BatchRun:
         return self._change(claim, target, RecipientState.QUEUED, result=result, next_at=wait)
 
     def _uncertain(self, claim: Claim, target: Target, result: Result, sha256: str | None) -> Change:
-        if self._frozen.on_uncertain == "resend":
+        if self._frozen.document["on_uncertain"] == "resend":
             again = self._of.clock.now() + self._lease
             return self._change(
                 claim,

@@ -1,0 +1,169 @@
+"""`chancery circular send | pause | resume | cancel | resolve | test`: the verbs that move an approved circular."""
+
+import asyncio
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from mailer.cli import context
+from mailer.cli.circular import app
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="number of the draft, or reference")]
+
+
+@app.command()
+def send(
+    ident: Id,
+    expect: Annotated[int | None, typer.Option(help="the number of letters you expect; a script must give it")] = None,
+) -> None:
+    """Send an approved circular; asks for the number of letters."""
+
+    async def work(application: Any) -> int:
+        from mailer import app as root
+        from mailer.cli import running
+        from mailer.errors import HomeBusy
+        from mailer.transport.probe import probe
+
+        circular_id, sender, letters, begun = await _look(application, ident)
+        if not begun:
+            _confirm(letters, expect, ident)
+        relay = application.settings.senders[sender].relay
+        try:
+            async with root.sending(application, what="send") as sending:
+                await probe(relay, application.settings.relays[relay], application.home)
+                await sending.delivery.start(circular_id, by=application.by, expect=None if begun else expect)
+                with running.signals(sending) as taken:
+                    async with running.progress_bar(application.delivery, circular_id):
+                        await sending.work(until=lambda due: running.patient(application, due))
+                code = running.tell(await application.delivery.progress(circular_id), sending.trouble())
+                return context.INTERRUPTED if taken.received else code
+        except HomeBusy as busy:
+            await application.delivery.start(circular_id, by=application.by, expect=None if begun else expect)
+            context.err.print(f"Handed over: {busy}", markup=False)
+            await running.follow(application, circular_id)
+            return running.tell(await application.delivery.progress(circular_id))
+
+    raise typer.Exit(context.with_app(work))
+
+
+async def _look(application: Any, ident: str) -> tuple[int, str, int, bool]:
+    """Number, sender key, letters of a circular, and whether it has been started before."""
+    from sqlalchemy import func, select
+
+    from mailer.circulars.models import Letter
+    from mailer.circulars.service import find
+    from mailer.circulars.states import CircularState
+    from mailer.errors import SettingsError
+
+    async with application.database.read() as session:
+        circular = await find(session, ident)
+        letters = await session.scalar(select(func.count()).where(Letter.circular_id == circular.id)) or 0
+    sender = application.settings.senders.get(circular.sender)
+    if sender is None or sender.relay not in application.settings.relays:
+        missing = f"senders.{circular.sender}" if sender is None else f"relays.{sender.relay}"
+        raise SettingsError("it is not in the settings", where=missing, remedy="add it to chancery.toml")
+    return circular.id, circular.sender, letters, circular.state == CircularState.SENDING
+
+
+def _confirm(letters: int, expect: int | None, ident: str) -> None:
+    """Have a person say the number of letters; a script says it beforehand."""
+    from mailer.errors import BadInput
+
+    if expect is not None:
+        return
+    if not sys.stdin.isatty():
+        raise BadInput(
+            "the number of letters must be confirmed", where=f"circular send {ident}", remedy=f"give --expect {letters}"
+        )
+    said = typer.prompt(f"{letters} letters will leave. Type their number to send them", default="", show_default=False)
+    if said.strip() != str(letters):
+        raise BadInput("the number was not confirmed", where=f"circular send {ident}", remedy="nothing was sent")
+
+
+@app.command()
+def pause(ident: Id) -> None:
+    """Hold a circular: what is on the way ends, nothing more starts."""
+
+    async def work(application: Any) -> int:
+        from mailer.circulars.states import RecipientState
+        from mailer.cli.running import IN_WORDS
+
+        circular_id = (await _look(application, ident))[0]
+        await application.delivery.pause(circular_id, by=application.by)
+        while (now := await application.delivery.progress(circular_id)).recipients.get(  # noqa: ASYNC110 - the rows of another process ring no bell
+            RecipientState.SENDING
+        ):
+            await asyncio.sleep(0.1)
+        gone = now.recipients.get(RecipientState.ACCEPTED, 0)
+        print(
+            f"{now.reference} is paused: {gone} addresses {IN_WORDS[RecipientState.ACCEPTED]}, {now.total - now.done} wait."
+        )
+        return context.LATER
+
+    raise typer.Exit(context.with_app(work))
+
+
+@app.command()
+def resume(ident: Id) -> None:
+    """Let a paused circular go on."""
+
+    async def work(application: Any) -> int:
+        circular_id = (await _look(application, ident))[0]
+        await application.delivery.resume(circular_id, by=application.by)
+        print(f"It goes on: `chancery serve` sends it, or `chancery circular send {ident}`.")
+        return context.LATER
+
+    raise typer.Exit(context.with_app(work))
+
+
+@app.command()
+def cancel(ident: Id) -> None:
+    """Stop a circular for good; what has not left stays here."""
+
+    async def work(application: Any) -> int:
+        from mailer.circulars.service import cancel_before_sending, find
+        from mailer.circulars.states import CircularState
+
+        async with application.database.read() as session:
+            circular = await find(session, ident)
+        name = circular.reference or circular.id
+        if circular.state in {CircularState.SENDING, CircularState.PAUSED}:
+            kept = await application.delivery.cancel(circular.id, by=application.by)
+            print(f"{name} is cancelled: {kept} addresses will not be written to.")
+        else:
+            await cancel_before_sending(application.database, application.clock, circular.id, by=application.by)
+            print(f"{name} is cancelled; its reference is not used again.")
+        return context.OK
+
+    raise typer.Exit(context.with_app(work))
+
+
+@app.command()
+def resolve(
+    ident: Id,
+    letter: Annotated[int | None, typer.Argument(help="number of the letter in doubt; see `chancery report`")] = None,
+    every: Annotated[bool, typer.Option("--all", help="all letters of the circular that are in doubt")] = False,
+    sent: Annotated[bool, typer.Option("--sent", help="they have it")] = False,
+    resend: Annotated[bool, typer.Option("--resend", help="they do not have it: send it again")] = False,
+) -> None:
+    """Say what became of letters that are in doubt."""
+
+    async def work(application: Any) -> int:
+        from mailer.errors import BadInput
+
+        if sent == resend or (letter is None) != every:
+            raise BadInput(
+                "name one letter, or --all, and say --sent or --resend",
+                where=f"circular resolve {ident}",
+                remedy=f"chancery circular resolve {ident} --all --sent",
+            )
+        circular_id = (await _look(application, ident))[0]
+        count = await application.delivery.resolve(
+            circular_id, letter, sent=sent, by=application.by, lease=application.settings.delivery.lease
+        )
+        what = "counted as handed over" if sent else "will be sent again: `chancery serve`, or `chancery circular send`"
+        print(f"{count} addresses {what}.")
+        return context.OK if sent else context.LATER
+
+    raise typer.Exit(context.with_app(work))
