@@ -7,15 +7,12 @@ This version waits for each reply (three round trips and one per recipient). The
 pool while this one's content is on its way, and write its MAIL, RCPT and DATA behind the final dot.
 """
 
-import asyncio
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
-from mailer.errors import Defect
 from mailer.settings import Timeouts
 from mailer.transport import commands
-from mailer.transport.base import Envelope, Fate, Gate, Held, Payload, Rcpt, Reply, Result, Scope
+from mailer.transport.base import Fate, Held, Payload, Rcpt, Reply, Result, Scope
+from mailer.transport.flight import Flight, tell
 from mailer.transport.verdict import (
     GO_AHEAD,
     BadReply,
@@ -29,45 +26,9 @@ from mailer.transport.verdict import (
 )
 from mailer.transport.wire import SLICE, Wire
 
-_log = logging.getLogger(__name__)
-
 #: seconds to wait for a goodbye
 _QUIT = 5.0
 _CLOSING = 421
-
-
-@dataclass(slots=True, eq=False)
-class Flight:
-    """A letter on its way through the transport.
-
-    Attributes:
-        begun: the first byte of content may have left.
-        abandoned: who asked for it has gone; no content may start.
-        again: it was put back once, because an idle connection turned out to be dead.
-        untouched: the relay said nothing about this letter before the connection failed.
-        done: the results, or what the gate raised.
-    """
-
-    envelope: Envelope
-    payload: Payload
-    gate: Gate
-    done: "asyncio.Future[Sequence[Result]]"
-    begun: bool = False
-    abandoned: bool = False
-    again: bool = False
-    untouched: bool = False
-    settled: dict[int, Result] = field(default_factory=dict)
-
-    def results(self, verdict: Verdict, said: Reply | None = None) -> list[Result]:
-        """One result per recipient: those already settled as they are, the others by *verdict*."""
-        fate, scope, why = verdict
-        return [
-            self.settled.get(each.id) or Result(each.id, fate, scope, said, why) for each in self.envelope.recipients
-        ]
-
-    def lost(self, error: BaseException, phase: Phase = Phase.CONTENT) -> list[Result]:
-        """The results when *error* ended it, now."""
-        return self.results(judge_error(error, phase if self.begun else Phase.MAIL))
 
 
 class _Ended(Exception):
@@ -76,6 +37,14 @@ class _Ended(Exception):
     def __init__(self, verdict: Verdict, said: Reply | None = None) -> None:
         self.verdict, self.said = verdict, said
         super().__init__(verdict.why)
+
+
+class _GateFailed(Exception):
+    """The gate raised something else than Held."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        super().__init__(str(error))
 
 
 class Connection:
@@ -125,9 +94,11 @@ class Connection:
         except (OSError, BadReply) as error:
             await self.cut()
             return flight.results(judge_error(error, phase))
+        except _GateFailed as failed:
+            await self.cut()
+            raise failed.error from None
         except BaseException:
-            self._wire.abort()
-            self._fit = False
+            self.abort()
             raise
 
     async def _offer(self, flight: Flight) -> bool:
@@ -171,6 +142,9 @@ class Connection:
 
     async def _ask_leave(self, flight: Flight) -> None:
         """DATA, and the gate: returns once content may start, at once."""
+        if flight.abandoned:
+            await self._reset()
+            raise _Ended(_CALLED_BACK)
         said = await self._ask(b"DATA\r\n", self._timeouts.data)
         verdict = judge_data(said)
         if verdict.fate is not Fate.ACCEPTED:
@@ -180,8 +154,13 @@ class Connection:
         if not self._wire.quiet:
             raise BadReply("the relay spoke before the content")
         if flight.abandoned:
-            raise Held("it was called back before it was sent")
-        flight.gate.before_content(flight.envelope.attempt, tuple(flight.settled.values()))
+            raise Held(_CALLED_BACK.why)
+        try:
+            flight.gate.before_content(flight.envelope.attempt, tuple(flight.settled.values()))
+        except Held:
+            raise
+        except Exception as error:  # not to be taken for an error of the connection
+            raise _GateFailed(error) from error
         flight.begun = True
 
     async def _content(self, payload: Payload) -> None:
@@ -215,10 +194,7 @@ class Connection:
         verdict = judge_final(said)
         results = flight.results(verdict, said)
         if verdict.fate is not Fate.UNCERTAIN:
-            try:
-                flight.gate.after_reply(flight.envelope.attempt, results)
-            except Exception:
-                _log.exception("transport.after_reply_failed", extra={"attempt": flight.envelope.attempt})
+            tell(flight, results)
         if said.code == _CLOSING or verdict.fate is Fate.UNCERTAIN or not self._fit:
             await self.cut()
         return results
@@ -252,10 +228,14 @@ class Connection:
                 await self.cut()
 
     async def cut(self) -> None:
-        """Close without goodbye."""
+        """Close without goodbye, and wait until the socket is released."""
+        self.abort()
+        await self._wire.closed()
+
+    def abort(self) -> None:
+        """Close without goodbye; what is on its way ends as if the relay had gone."""
         self._fit = False
         self._wire.abort()
-        await self._wire.closed()
 
     async def quit(self) -> None:
         """Say goodbye, if the relay still listens, and close."""
@@ -274,6 +254,7 @@ _NOBODY_LEFT = Verdict(Fate.NOT_TRIED, Scope.RECIPIENT, "")
 _SENDER = Verdict(
     Fate.NOT_TRIED, Scope.HOLD, "the sender's address in the settings can't be used as the sender of a letter"
 )
+_CALLED_BACK = Verdict(Fate.NOT_TRIED, Scope.RECIPIENT, "the letter was called back before it was sent")
 _CLOSED_BY_OTHER = Verdict(
     Fate.NOT_TRIED, Scope.RECIPIENT, "our mail server closed the connection over another recipient of this letter"
 )
@@ -283,17 +264,3 @@ def _too_large(size: int, most: int) -> Verdict:
     """The letter that our own mail server would not take."""
     why = f"the letter has {size / _MEGABYTE:.1f} MB, and our mail server takes at most {most / _MEGABYTE:.1f} MB"
     return Verdict(Fate.REFUSED, Scope.LETTER, why)
-
-
-def inspect(envelope: Envelope, payload: Payload) -> None:
-    """Look for what must not happen, before anything is sent.
-
-    Raises:
-        Defect: no recipient, two with one number, or a head whose lines do not end in CRLF (an end of content could hide there).
-    """
-    if not envelope.recipients or len({each.id for each in envelope.recipients}) != len(envelope.recipients):
-        raise Defect("a letter was sent off without recipients, or with one twice", where=envelope.attempt)
-    head = payload.head
-    lines = head.count(b"\r\n")
-    if head.count(b"\n") != lines or head.count(b"\r") != lines or (payload.tail and not head.endswith(b"\r\n")):
-        raise Defect("a letter has a line that does not end as lines of mail do", where=envelope.attempt)

@@ -15,6 +15,7 @@ Rules:
 import asyncio
 import re
 from collections import deque
+from typing import cast
 
 from mailer.transport.base import Reply
 from mailer.transport.verdict import BadReply, Gone, reply
@@ -50,10 +51,8 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start on *transport*."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a stream is needed")
-        self._transport = transport
-        transport.set_write_buffer_limits(high=HIGH, low=HIGH // 4)
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=HIGH, low=HIGH // 4)
 
     def data_received(self, data: bytes) -> None:
         """Take in what the relay says."""

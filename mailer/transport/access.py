@@ -1,0 +1,108 @@
+"""What a relay's settings need from this machine before a connection: TLS rules, the password, our name. Read anew at each connect."""
+
+import ipaddress
+import os
+import ssl
+import stat
+from pathlib import Path
+
+from mailer.errors import SettingsError
+from mailer.settings import Relay, Tls
+
+
+def check(name: str, relay: Relay) -> None:
+    """Look for what must not be asked of a relay.
+
+    Raises:
+        SettingsError: clear text to another machine, or a password in two places.
+    """
+    where = f"relays.{name}"
+    if relay.tls is Tls.NONE and not relay.allow_clear_text and not _is_loopback(relay.host):
+        raise SettingsError(
+            f'tls = "none" would send letters and password in the clear to {relay.host}',
+            where=where,
+            remedy='Set tls = "starttls" or "implicit"; where it must be, allow_clear_text = true',
+        )
+    if relay.helo is not None and not (
+        relay.helo.isascii() and relay.helo.isprintable() and relay.helo.split() == [relay.helo]
+    ):
+        raise SettingsError(
+            f"helo = {relay.helo!r} is no host name", where=where, remedy="Give the full name of this machine"
+        )
+    if relay.password is not None and relay.password_file is not None:
+        raise SettingsError("both password and password_file are set", where=where, remedy="Remove one of them")
+    if relay.username is not None and relay.password is None and relay.password_file is None:
+        raise SettingsError(
+            "there is a username and no password", where=where, remedy="Set password_file to a file that holds it"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def context(name: str, relay: Relay, home: Path) -> ssl.SSLContext | None:
+    """The TLS rules: TLS 1.2 or later, certificate and name checked, against the relay's own CA file if it has one.
+
+    Returns:
+        None where the settings want no TLS.
+
+    Raises:
+        SettingsError: the CA file can't be read, or holds no certificate.
+    """
+    if relay.tls is Tls.NONE:
+        return None
+    path = None if relay.ca_file is None else home / relay.ca_file
+    try:
+        made = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=path)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"the certificates in {path} can't be read ({_short(error)})",
+            where=f"relays.{name}.ca_file",
+            remedy="Give a file of certificates in PEM form, relative to the home",
+        ) from error
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    return made
+
+
+def password(name: str, relay: Relay, home: Path) -> str:
+    """The relay's password, from the settings or from its file.
+
+    Raises:
+        SettingsError: the file can't be read, is empty, or may be read by others.
+    """
+    if relay.password is not None:
+        return relay.password.get_secret_value()
+    if relay.password_file is None:
+        return ""
+    path, where = home / relay.password_file, f"relays.{name}.password_file"
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read().decode("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path} can't be read ({_short(error)})", where=where, remedy="Put the password there, as its only line"
+        ) from error
+    if mode & stat.S_IRWXO:
+        raise SettingsError(f"{path} is open to others on this machine", where=where, remedy=f"Run: chmod 600 {path}")
+    if not text:
+        raise SettingsError(f"{path} is empty", where=where, remedy="Put the password there, as its only line")
+    return text
+
+
+def our_name(relay: Relay, address: str) -> str:
+    """What we call ourselves: the setting, or the literal of our own *address* on this connection (RFC 5321, 4.1.3)."""
+    if relay.helo:
+        return relay.helo
+    plain = address.split("%", 1)[0]
+    return f"[IPv6:{plain}]" if ":" in plain else f"[{plain}]"
+
+
+def _short(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).lower()

@@ -1,0 +1,267 @@
+"""Connections to one relay, and the queue of letters that wait for one.
+
+`send` only puts a letter into the queue; lanes (a task and a connection each) take letters out of it, oldest first. So the lane
+decides when it takes the next letter, and a pipelined lane can take it while the present one's content is still on its way.
+
+- A lane is one connection, made when there is a letter for it, up to `relay.connections`. It ends after `letters_per_connection`
+  letters, at `AGE`, after `IDLE` without work, or when the connection fails; a new one takes its place when letters wait.
+- Until a connection has succeeded, one is tried at a time: a wrong password costs one attempt, not one per lane.
+- After a failure no connection is tried until a back-off has passed (`FIRST` seconds by the clock, doubled up to `LONGEST`; a
+  failure that a person has to mend, the longest at once). While other lanes live, they carry the queue. Where none does, every
+  letter that waits, and every one that comes before the back-off has passed, is answered NOT_TRIED with the failure's words.
+- An idle connection that turns out to be dead before the relay said anything about the letter is nobody's failure: the letter
+  goes back to the head of the queue, until it has met a fresh connection; what that one does, counts.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from mailer.clock import Clock
+from mailer.errors import SettingsError
+from mailer.settings import Relay
+from mailer.transport import access, smtp
+from mailer.transport.base import Envelope, Fate, Gate, Payload, Reply, Result, Scope
+from mailer.transport.flight import Flight, inspect
+from mailer.transport.protocol import Connection
+from mailer.transport.verdict import Gone, Verdict
+
+_log = logging.getLogger(__name__)
+
+#: seconds: back-off after the first failure, and the longest
+FIRST, LONGEST = 2.0, 60.0
+#: seconds that a connection is used, and kept without work (below Postfix's limit of 300 and Exchange's of 600)
+AGE, IDLE = 600.0, 30.0
+
+_STOPPING = Verdict(Fate.NOT_TRIED, Scope.RECIPIENT, "sending was stopped before this letter's turn")
+
+
+class SmtpTransport:
+    """A relay's pool; implements `base.Transport`.
+
+    Attributes:
+        name: the relay's name in the settings.
+        lanes: how many letters it can have on the way at once.
+    """
+
+    def __init__(self, name: str, relay: Relay, *, home: Path, clock: Clock) -> None:
+        """Make a pool without connections yet.
+
+        Args:
+            name: the relay's name in the settings.
+            relay: its settings.
+            home: what paths in the settings are relative to.
+            clock: for the back-off and for the age of connections; time-outs are real seconds.
+
+        Raises:
+            SettingsError: the settings ask for what must not be done (clear text to another machine).
+        """
+        access.check(name, relay)
+        self.name = name
+        self.lanes = relay.connections
+        self._relay, self._home, self._clock = relay, home, clock
+        self._context: ssl.SSLContext | None = None
+        self._queue: deque[Flight] = deque()
+        self._tasks: dict[asyncio.Task[None], Connection | None] = {}
+        self._resting: list[asyncio.Future[Flight | None]] = []
+        self._carrying: dict[Flight, Connection] = {}
+        self._proven = False
+        self._failure: tuple[Verdict, Reply | None] | None = None
+        self._pause = 0.0
+        self._again_at = 0.0
+        self._stopped = False
+
+    @property
+    def rest(self) -> float:
+        """Seconds, by the clock, until a connection is tried again after a failure; 0.0: now."""
+        return max(0.0, self._again_at - self._clock.running()) if self._failure else 0.0
+
+    async def send(self, envelope: Envelope, payload: Payload, gate: Gate) -> Sequence[Result]:
+        """Try to hand over one letter, as `base.Transport` says."""
+        inspect(envelope, payload)
+        flight = Flight(envelope, payload, gate)
+        self._queue.append(flight)
+        self._pump()
+        return await flight.outcome(lambda: self._forget(flight), lambda: self._cut(flight))
+
+    def _forget(self, flight: Flight) -> None:
+        if flight in self._queue:
+            self._queue.remove(flight)
+
+    def _cut(self, flight: Flight) -> None:
+        if flight in self._carrying:
+            self._carrying[flight].abort()
+
+    async def close(self) -> None:
+        """Say goodbye on idle connections and cut the others: their letters are NOT_TRIED, or UNCERTAIN once content has begun."""
+        self._stopped = True
+        self._answer_all(_STOPPING, None)
+        for waiter in self._resting:
+            if not waiter.done():
+                waiter.set_result(None)
+        for connection in self._carrying.values():
+            connection.abort()
+        for task, made in self._tasks.items():
+            if made is None:
+                task.cancel()
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    # Who takes the next letter
+
+    def _pump(self) -> None:
+        """Give waiting letters to resting lanes, then to new ones, or answer them where there can be none."""
+        if self._stopped:
+            self._answer_all(_STOPPING, None)
+        while self._queue:
+            while self._resting:
+                waiter = self._resting.pop()
+                if not waiter.done():
+                    waiter.set_result(self._queue.popleft())
+                    break
+            else:
+                if not self._open_lane():
+                    return
+
+    def _open_lane(self) -> bool:
+        """Start a lane with the oldest letter, or answer all; False: the letters have to wait."""
+        connecting = any(connection is None for connection in self._tasks.values())
+        if len(self._tasks) >= self.lanes or (connecting and not self._proven):
+            return False
+        if self._failure is not None and self.rest > 0:
+            if self._tasks:
+                return False
+            self._answer_all(*self._failure)
+            return True
+        task = asyncio.create_task(self._lane(self._queue.popleft()), name=f"relay {self.name}")
+        self._tasks[task] = None
+        task.add_done_callback(self._lane_ended)
+        return True
+
+    def _lane_ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("transport.lane_failed", exc_info=error, extra={"relay": self.name})
+        self._pump()
+
+    def _answer_all(self, verdict: Verdict, said: Reply | None) -> None:
+        while self._queue:
+            flight = self._queue.popleft()
+            self._answer(flight, flight.results(verdict, said))
+
+    # A lane
+
+    async def _lane(self, first: Flight) -> None:
+        """Connect, then carry letters, from *first* on, until the connection has had its day."""
+        flight: Flight | None = first
+        connection: Connection | None = None
+        try:
+            connection = await self._connect(first)
+            if connection is None:
+                return
+            self._tasks[cast("asyncio.Task[None]", asyncio.current_task())] = connection
+            self._pump()
+            born = self._clock.running()
+            while flight is not None:
+                await self._carry(connection, flight)
+                flight = None
+                if connection.usable and not self._worn(connection, born):
+                    flight = await self._next()
+            await connection.quit()
+        finally:
+            if connection is not None:
+                connection.abort()
+            if flight is not None and flight not in self._queue:
+                self._answer(flight, flight.lost(Gone("stopped")))
+
+    def _worn(self, connection: Connection, born: float) -> bool:
+        limit = self._relay.letters_per_connection
+        return self._stopped or (0 < limit <= connection.carried) or self._clock.running() - born > AGE
+
+    async def _connect(self, flight: Flight) -> Connection | None:
+        """A connection; None: there is none to be had, and *flight* is back in the queue or answered."""
+        try:
+            if self._context is None:
+                self._context = access.context(self.name, self._relay, self._home)
+            connection = await smtp.connect(self.name, self._relay, self._home, self._context)
+        except smtp.Unavailable as error:
+            self._fail(flight, error.verdict, error.said)
+            return None
+        except SettingsError as error:
+            self._fail(flight, Verdict(Fate.NOT_TRIED, Scope.HOLD, str(error)), None)
+            return None
+        self._proven, self._failure, self._pause = True, None, 0.0
+        return connection
+
+    def _fail(self, flight: Flight, verdict: Verdict, said: Reply | None) -> None:
+        """No connection: back off; *flight* waits for another lane, or is answered with the rest by `_lane_ended`."""
+        self._back_off(verdict, said)
+        if not flight.done.done():
+            self._queue.appendleft(flight)
+
+    def _back_off(self, verdict: Verdict, said: Reply | None) -> None:
+        """Try no connection for a while. Failures that come together count as one."""
+        if self.rest == 0.0:
+            self._pause = min(self._pause * 2 or FIRST, LONGEST)
+        if verdict.scope is Scope.HOLD:
+            self._pause = LONGEST
+        self._proven, self._failure, self._context = False, (verdict, said), None
+        self._again_at = self._clock.running() + self._pause
+        _log.warning("transport.relay_failed", extra={"relay": self.name, "why": verdict.why, "again_in": self._pause})
+
+    async def _carry(self, connection: Connection, flight: Flight) -> None:
+        """One letter over the connection, and its results to who waits for them."""
+        if flight.done.done():
+            return
+        self._carrying[flight] = connection
+        try:
+            results = await connection.deliver(flight)
+        except Exception as error:  # noqa: BLE001 - the gate's own; raised from `send`
+            if not flight.done.done():
+                flight.done.set_exception(error)
+            return
+        finally:
+            del self._carrying[flight]
+        blame = next((each for each in results if each.fate is Fate.NOT_TRIED), None)
+        if flight.untouched and blame is not None and not connection.usable and not self._stopped:
+            if connection.carried > 1:
+                if not flight.done.done():
+                    flight.settled.clear()
+                    self._queue.appendleft(flight)
+                return
+            self._back_off(Verdict(blame.fate, blame.scope, blame.why), blame.reply)  # as bad as no connection
+        self._answer(flight, results)
+
+    def _answer(self, flight: Flight, results: Sequence[Result]) -> None:
+        if not flight.done.done():
+            stopped = self._stopped and not flight.begun
+            flight.done.set_result(flight.results(_STOPPING) if stopped else results)
+
+    async def _next(self) -> Flight | None:
+        """The next letter for this lane; None: there was none for a while, or we are closing."""
+        if self._queue:
+            return self._queue.popleft()
+        if self._stopped:
+            return None
+        waiter: asyncio.Future[Flight | None] = asyncio.get_running_loop().create_future()
+        timer = asyncio.get_running_loop().call_later(IDLE, _wake, waiter)
+        self._resting.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and (flight := waiter.result()) is not None:
+                self._queue.appendleft(flight)
+            raise
+        finally:
+            timer.cancel()
+            if waiter in self._resting:
+                self._resting.remove(waiter)
+
+
+def _wake(waiter: "asyncio.Future[Flight | None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,192 @@
+"""Opens a connection to a relay: socket, greeting, TLS, login, by aiosmtplib; then our own protocol takes it over.
+
+- TLS is what the settings say and never less: `starttls` without STARTTLS on offer is a failure, not clear text.
+- One AUTH attempt per connection. aiosmtplib's `login` tries every mechanism in turn with the same wrong password, which is how
+  accounts get locked; here the best one on offer is used once.
+- The extensions are those of an EHLO after the login, since aiosmtplib forgets them at STARTTLS and relays change them at AUTH.
+- Each phase has its own time-out; each failure becomes an `Unavailable` with the verdict for the letters that wait.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import aiosmtplib
+
+from mailer.errors import SettingsError
+from mailer.settings import Relay, Tls
+from mailer.transport import access
+from mailer.transport.base import Fate, Reply, Scope
+from mailer.transport.protocol import Connection
+from mailer.transport.verdict import BadReply, Gone, Phase, Verdict, judge, judge_error, reply
+from mailer.transport.wire import Wire, take_over
+
+#: best first; over TLS a plain password is as safe as CRAM-MD5, and the relay may store it better
+_MECHANISMS = ("plain", "login", "cram-md5")
+
+
+class Unavailable(Exception):
+    """No connection; what it means for letters, and what the relay said, if it said something."""
+
+    def __init__(self, phase: Phase, verdict: Verdict, said: Reply | None = None) -> None:
+        self.phase, self.verdict, self.said = phase, verdict, said
+        super().__init__(verdict.why)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open session before letters: for `Connection`, and for `probe`.
+
+    Attributes:
+        wire: our protocol on it.
+        extensions: offered after the login, by keyword in small letters.
+        mechanism: how we logged in; None: we did not.
+    """
+
+    wire: Wire
+    extensions: dict[str, str]
+    mechanism: str | None
+
+
+async def connect(name: str, relay: Relay, home: Path, context: ssl.SSLContext | None) -> Connection:
+    """A connection that is ready for letters.
+
+    Args:
+        name: the relay's name in the settings.
+        relay: its settings.
+        home: where `password_file` is looked for.
+        context: of `access.context`.
+
+    Raises:
+        Unavailable: the relay, the network or the login did not allow it.
+        SettingsError: the password can't be had, or clear text would leave this machine.
+    """
+    session = await open_session(name, relay, home, context)
+    return Connection(session.wire, session.extensions, relay.timeouts)
+
+
+async def open_session(name: str, relay: Relay, home: Path, context: ssl.SSLContext | None) -> Session:
+    """As `connect`, for those who want to look at the session."""
+    access.check(name, relay)
+    secret = access.password(name, relay, home) if relay.username is not None else ""
+    try:
+        sock = await _reach(relay)
+    except OSError as error:
+        raise Unavailable(Phase.CONNECT, judge_error(error, Phase.CONNECT)) from error
+    client = aiosmtplib.SMTP(
+        hostname=relay.host,
+        sock=sock,
+        local_hostname=access.our_name(relay, sock.getsockname()[0]),
+        use_tls=relay.tls is Tls.IMPLICIT,
+        start_tls=False,
+        tls_context=context,
+        timeout=relay.timeouts.command,
+    )
+    held: list[asyncio.BaseTransport] = []
+    try:
+        transport, mechanism = await _greet(client, relay, secret, held)
+        return Session(take_over(transport), dict(client.esmtp_extensions), mechanism)
+    except BaseException:
+        # aiosmtplib's own close may wait half a minute for the other side's end of TLS
+        client.close()
+        for each in held:
+            cast("asyncio.Transport", each).abort()
+        raise
+
+
+async def _greet(
+    client: aiosmtplib.SMTP, relay: Relay, secret: str, held: list[asyncio.BaseTransport]
+) -> tuple[asyncio.BaseTransport, str | None]:
+    """From the greeting to the EHLO after the login: the transport, and how we logged in. *held* gets all transports on the way."""
+
+    async def step(phase: Phase, act: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await _step(phase, act)
+        finally:
+            if client.transport is not None:
+                held.append(client.transport)
+
+    await step(Phase.GREETING, lambda: client.connect(timeout=relay.timeouts.greeting))
+    mechanism = None
+    if relay.tls is Tls.STARTTLS:
+        await step(Phase.HELLO, client.ehlo)
+        if not client.supports_extension("starttls"):
+            raise Unavailable(Phase.TLS, _NO_TLS)
+        await step(Phase.TLS, lambda: client.starttls(timeout=relay.timeouts.command))
+    if relay.username is not None:
+        await step(Phase.HELLO, client.ehlo)
+        mechanism, login = _login(client)
+        await step(Phase.LOGIN, lambda: login(relay.username or "", secret))
+    await step(Phase.HELLO, client.ehlo)
+    if client.transport is None:
+        raise Unavailable(Phase.HELLO, judge_error(Gone(), Phase.HELLO))
+    return client.transport, mechanism
+
+
+async def _reach(relay: Relay) -> socket.socket:
+    """A connected socket, to the first of the host's addresses that answers.
+
+    Raises:
+        OSError: none does; the last one's reason.
+        SettingsError: clear text is allowed to loopback only, and this is not.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(relay.timeouts.connect):
+        found = await loop.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM)
+        problem: OSError = socket.gaierror(f"{relay.host} has no address")
+        for family, kind, protocol, _, address in found:
+            if relay.tls is Tls.NONE and not relay.allow_clear_text and not _loopback(address[0]):
+                raise SettingsError(
+                    f"{relay.host} is not this machine, and letters would go there in the clear",
+                    remedy='Set tls = "starttls" or "implicit"',
+                )
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.setblocking(False)  # noqa: FBT003 - the library's only spelling
+                await loop.sock_connect(sock, address)
+            except OSError as error:
+                sock.close()
+                problem = error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+    raise problem
+
+
+def _loopback(address: str | int) -> bool:
+    return ipaddress.ip_address(str(address).split("%", 1)[0]).is_loopback
+
+
+async def _step(phase: Phase, act: Callable[[], Awaitable[object]]) -> None:
+    """Do one step with aiosmtplib and turn its errors into ours."""
+    try:
+        await act()
+    except aiosmtplib.SMTPResponseException as error:
+        if error.code in range(200, 600):
+            said = reply(error.code, error.message.splitlines() or [""])
+            raise Unavailable(phase, judge(phase, said), said) from error
+        raise Unavailable(phase, judge_error(BadReply(error.message), phase)) from error
+    except (aiosmtplib.SMTPException, OSError) as error:
+        raise Unavailable(phase, judge_error(error, phase)) from error
+
+
+def _login(client: aiosmtplib.SMTP) -> tuple[str, Callable[[str, str], Awaitable[object]]]:
+    """The best mechanism on offer, and how to use it."""
+    known = {"plain": client.auth_plain, "login": client.auth_login, "cram-md5": client.auth_crammd5}
+    offered = [each for each in _MECHANISMS if each in client.server_auth_methods]
+    if not offered:
+        raise Unavailable(Phase.LOGIN, _NO_LOGIN)
+    return offered[0], known[offered[0]]
+
+
+_NO_TLS = Verdict(
+    Fate.NOT_TRIED, Scope.HOLD, "our mail server does not encrypt the connection, and the settings require it"
+)
+_NO_LOGIN = Verdict(Fate.NOT_TRIED, Scope.HOLD, "our mail server offers no way to log in that we know")
