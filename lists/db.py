@@ -1,11 +1,14 @@
 """The declarative base and the column types of every table. Opens nothing."""
 
 import datetime as dt
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from sqlalchemy import JSON, DateTime, Dialect, MetaData, String, TypeDecorator
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
+
+E = TypeVar("E", bound=StrEnum)
 
 
 class UtcDateTime(TypeDecorator[dt.datetime]):
@@ -34,9 +37,23 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
 Json = JSON().with_variant(JSONB(), "postgresql")
 
 
-def enum_text(length: int = 24) -> String:
-    """A column for a StrEnum: plain text, so that adding a value needs no migration."""
-    return String(length)
+class EnumText(TypeDecorator[E]):
+    """A StrEnum as plain text, so that a new value needs no migration; handed back as the enum's member."""
+
+    impl = String(24)
+    cache_ok = True
+
+    def __init__(self, kind: type[E]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: E | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """To the database: the value; a word that is no member is refused here, not found later."""
+        return None if value is None else self.kind(value).value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> E | None:  # noqa: ARG002
+        """From the database: the member."""
+        return None if value is None else self.kind(value)
 
 
 class Base(DeclarativeBase):

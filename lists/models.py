@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from lists.db import Base, enum_text
+from lists.db import Base, EnumText
 from lists.kinds import Form, ListKind, OrganizationKind, Role
 
 
@@ -22,12 +22,12 @@ class Organization(Base):
     #: state | seat | kind | normalised name: finds the row of a sheet without an id
     match_key: Mapped[str] = mapped_column(String(400))
     name: Mapped[str] = mapped_column(Text)
-    kind: Mapped[OrganizationKind] = mapped_column(enum_text())
+    kind: Mapped[OrganizationKind] = mapped_column(EnumText(OrganizationKind))
     state_iso3: Mapped[str | None] = mapped_column(String(3), index=True)
     #: lower case, hyphens: geneva, new-york; None where it does not matter
     seat: Mapped[str | None] = mapped_column(String(40))
     #: its own choice of form; None: the circular's
-    form: Mapped[Form | None] = mapped_column(enum_text())
+    form: Mapped[Form | None] = mapped_column(EnumText(Form))
     #: languages in its order of preference
     languages: Mapped[list[Any]] = mapped_column(default=list)
     #: how its letters begin, where a circular asks for each one's own
@@ -47,7 +47,7 @@ class Contact(Base):
     #: normalised: domain in lower case and A-labels, local part as given
     address: Mapped[str] = mapped_column(String(320), index=True)
     name: Mapped[str] = mapped_column(Text, default="")
-    role: Mapped[Role] = mapped_column(enum_text(), default=Role.TO)
+    role: Mapped[Role] = mapped_column(EnumText(Role), default=Role.TO)
     valid_from: Mapped[dt.date | None]
     valid_until: Mapped[dt.date | None]
     organization: Mapped[Organization] = relationship(back_populates="contacts")
@@ -60,7 +60,7 @@ class NamedList(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(80), unique=True)
-    kind: Mapped[ListKind] = mapped_column(enum_text(), default=ListKind.OFFICIAL)
+    kind: Mapped[ListKind] = mapped_column(EnumText(ListKind), default=ListKind.OFFICIAL)
 
 
 class Membership(Base):

@@ -78,7 +78,7 @@ class App:
         """What reminders do when their circular moves."""
 
         async def started(session: AsyncSession, circular: Circular) -> None:
-            await schedule.plan_reminders(session, circular, self.settings.calendar, by=self.by, at=self.clock.now())
+            await schedule.plan_reminders(session, circular.id, self.settings.calendar, by=self.by, at=self.clock.now())
 
         async def paused(session: AsyncSession, circular: Circular) -> None:
             await schedule.hold(session, circular.id, by=self.by, at=self.clock.now())
@@ -103,6 +103,16 @@ class App:
         return SmtpTransport(relay, found, home=self.home, clock=self.clock)
 
 
+def database_url(home: Path, settings: Settings) -> URL | str:
+    """Where the rows are; a SQLite file named without a full path is in the home."""
+    secret = settings.database.url
+    if secret is None:
+        return URL.create("sqlite", database=str(home / DATABASE_FILE))
+    url = secret.get_secret_value()
+    name = url.removeprefix("sqlite:///")
+    return url if name == url else URL.create("sqlite", database=str(home / name))
+
+
 @asynccontextmanager
 async def open_app(
     home: Path, settings: Settings, *, by: str, clock: Clock | None = None, check_schema: bool = True
@@ -112,13 +122,10 @@ async def open_app(
     Raises:
         DatabaseError: it can't be opened, or has another version's schema (`check_schema`).
     """
-    secret = settings.database.url
-    database = Database(secret.get_secret_value() if secret else f"sqlite:///{home / DATABASE_FILE}")
+    database = Database(database_url(home, settings))
     try:
         if check_schema:
-            from mailer.migrations import runner
-
-            await runner.check(database)
+            await schema.check(database)
         yield App(home=home, settings=settings, database=database, clock=clock or SystemClock(), by=by)
     finally:
         await database.close()
@@ -274,12 +281,16 @@ def _build(app: App, journal: Journal, recovered: Recovered, make_transport: Mak
         line=line,
         hold=delivery.hold,
     )
+
+    async def reconcile() -> None:
+        engine.ring()
+
     ticker = Ticker(
-        database=app.database,
-        clock=app.clock,
-        calendar=app.settings.calendar,
-        actions=_Actions(app, delivery),
-        reconcile=engine.ring,
+        app.database,
+        app.clock,
+        _Actions(app, delivery),
+        fire_late=dt.timedelta(seconds=app.settings.calendar.fire_late),
+        reconcile=reconcile,
     )
     return Sending(app, engine, delivery, ticker, recovered, handler, brakes, lines)
 
@@ -292,16 +303,18 @@ class _Actions:
     delivery: Delivery
 
     async def start_sending(self, circular_id: int) -> None:
-        """Let an approved circular go."""
-        await self.delivery.start(circular_id, by="ticker")
+        """Let an approved circular go; one that has gone stays as it is."""
+        async with self.app.database.read() as session:
+            state = await session.scalar(select(Circular.state).where(Circular.id == circular_id))
+        if state not in {CircularState.SENDING, CircularState.PAUSED, CircularState.SENT}:
+            await self.delivery.start(circular_id, by="ticker")
 
-    async def remind(self, parent_id: int, ordinal: int, organizations: Sequence[int]) -> int | None:
-        """Write a reminder's letters and let them go; None: nobody is to be reminded."""
+    async def remind(self, parent_id: int, ordinal: int, organizations: Sequence[int]) -> int:
+        """Write a reminder's letters and let them go; again, it finishes what was begun."""
         made = await circulars.freeze_reminder(
             self.app.database, self.app.clock, parent_id, ordinal, organizations, by="ticker"
         )
-        if made is not None:
-            await self.delivery.start(made, by="ticker")
+        await self.start_sending(made)
         return made
 
 

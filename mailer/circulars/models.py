@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from lists.db import Base, UtcDateTime, enum_text
+from lists.db import Base, EnumText, UtcDateTime
 from lists.kinds import Form, Role
 from mailer.circulars.states import CircularState, RecipientState
 
@@ -23,7 +23,7 @@ class Circular(Base):
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("circular.id"), index=True)
     #: which reminder of its parent, from 1
     ordinal: Mapped[int | None]
-    state: Mapped[CircularState] = mapped_column(enum_text(), default=CircularState.DRAFT, index=True)
+    state: Mapped[CircularState] = mapped_column(EnumText(CircularState), default=CircularState.DRAFT, index=True)
     #: its subject in its first language, for listings
     title: Mapped[str] = mapped_column(Text)
     date: Mapped[dt.date]
@@ -130,8 +130,8 @@ class Letter(Base):
     state_iso3: Mapped[str | None] = mapped_column(String(3))
     #: `states-parties@geneva`
     audience: Mapped[str] = mapped_column(String(120))
-    role: Mapped[Role] = mapped_column(enum_text())
-    form: Mapped[Form] = mapped_column(enum_text())
+    role: Mapped[Role] = mapped_column(EnumText(Role))
+    form: Mapped[Form] = mapped_column(EnumText(Form))
     language: Mapped[str] = mapped_column(String(8))
     #: why it is in the audience, and in this language, in words
     why: Mapped[str] = mapped_column(Text, default="")
@@ -171,8 +171,8 @@ class Recipient(Base):
     contact_id: Mapped[int | None]
     address: Mapped[str] = mapped_column(String(320))
     name: Mapped[str] = mapped_column(Text, default="")
-    role: Mapped[Role] = mapped_column(enum_text())
-    state: Mapped[RecipientState] = mapped_column(enum_text(), default=RecipientState.QUEUED)
+    role: Mapped[Role] = mapped_column(EnumText(Role))
+    state: Mapped[RecipientState] = mapped_column(EnumText(RecipientState), default=RecipientState.QUEUED)
     #: not before; None: at once
     next_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime())
     #: when it was first tried: `give_up_after` runs from here

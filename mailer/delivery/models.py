@@ -5,7 +5,7 @@ import datetime as dt
 from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from lists.db import Base, enum_text
+from lists.db import Base, EnumText
 from mailer.circulars.states import RecipientState
 
 
@@ -64,7 +64,7 @@ class Outcome(Base):
     #: which relay said so
     relay: Mapped[str | None] = mapped_column(String(80))
     address: Mapped[str] = mapped_column(String(320))
-    state: Mapped[RecipientState] = mapped_column(enum_text())
+    state: Mapped[RecipientState] = mapped_column(EnumText(RecipientState))
     code: Mapped[int | None]
     enhanced: Mapped[str | None] = mapped_column(String(12))
     reply: Mapped[str | None] = mapped_column(Text)

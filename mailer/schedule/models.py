@@ -10,7 +10,7 @@ from enum import StrEnum
 from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from lists.db import Base, enum_text
+from lists.db import Base, EnumText
 
 
 class ScheduleKind(StrEnum):
@@ -43,10 +43,10 @@ class Schedule(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     circular_id: Mapped[int] = mapped_column(ForeignKey("circular.id"))
-    kind: Mapped[ScheduleKind] = mapped_column(enum_text())
+    kind: Mapped[ScheduleKind] = mapped_column(EnumText(ScheduleKind))
     #: which reminder, from 1; 0 for sending
     ordinal: Mapped[int] = mapped_column(default=0)
-    state: Mapped[ScheduleState] = mapped_column(enum_text(), default=ScheduleState.WAITING)
+    state: Mapped[ScheduleState] = mapped_column(EnumText(ScheduleState), default=ScheduleState.WAITING)
     #: when it is to happen
     due_at: Mapped[dt.datetime]
     #: when a clock looks at it next: `due_at`, the end of the claim of the one that acts, or the next try
