@@ -153,7 +153,9 @@ async def fire(
     except BadInput as error:
         return await _give_up(database, clock, line, claim, str(error))
     except Exception as error:
-        log.exception("schedule-failed", extra={"schedule": line.id, "circular": line.circular_id})
+        unexpected = None if isinstance(error, ChanceryError) else error
+        fields = {"schedule": line.id, "circular": line.circular_id}
+        log.warning("schedule-failed", extra=fields, exc_info=unexpected)
         return await _put_back(database, clock, line, claim, _words(error))
     return await _finish(database, clock, line, claim, made_id)
 
