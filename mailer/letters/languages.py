@@ -1,5 +1,6 @@
 """Languages: which one a letter is in, and how each writes dates, hours and quotation marks."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from lists.kinds import LANGUAGES, RIGHT_TO_LEFT
@@ -43,3 +44,35 @@ def direction(language: str) -> str:
 def known(language: str) -> bool:
     """Whether it is one of the six."""
     return language in LANGUAGES
+
+
+#: Outer and inner quotation marks; French ones with a no-break space inside (U+00A0: U+202F lacks in old mail fonts).
+_QUOTES = {
+    "en": ["“", "”", "‘", "’"],
+    "fr": ["«\N{NO-BREAK SPACE}", "\N{NO-BREAK SPACE}»", "“", "”"],
+    "es": ["«", "»", "“", "”"],
+    "ar": ["«", "»", "“", "”"],
+    "zh": ["“", "”", "‘", "’"],
+    "ru": ["«", "»", "„", "“"],
+}
+
+_FRENCH_BEFORE = re.compile(r"[ \u202f](?=[:;?!»])")
+_FRENCH_AFTER = re.compile(r"«[ \u202f]")
+_APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)")
+
+
+def quotes(language: str) -> list[str]:
+    """The four quotation marks that straight ones become."""
+    return _QUOTES[language]
+
+
+def space(text: str, language: str) -> str:
+    """Make the spaces of French punctuation unbreakable; other languages are left as they are."""
+    if language != "fr":
+        return text
+    return _FRENCH_AFTER.sub("«\N{NO-BREAK SPACE}", _FRENCH_BEFORE.sub("\N{NO-BREAK SPACE}", text))
+
+
+def typeset(text: str, language: str) -> str:
+    """Apostrophes and spaces of a text that is not Markdown (a title, a capacity, a subject)."""
+    return space(_APOSTROPHE.sub("’", text), language)
