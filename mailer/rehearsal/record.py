@@ -26,6 +26,7 @@ from typing import Any, Self
 
 from mailer.clock import Clock
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _HEADER = re.compile(rb"(?im)^(message-id|x-chancery-letter):[ \t]*([^\r\n]*(?:\r\n[ \t]+[^\r\n]*)*)")
 
 
@@ -198,7 +199,7 @@ class Record:
     def _write(self, line: Mapping[str, Any]) -> None:
         if self._file < 0:
             return
-        octets = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
+        octets = _encode(line).encode("utf-8", "backslashreplace") + b"\n"
         if os.write(self._file, octets) != len(octets):
             raise OSError("the record took only a part of a line; what it says is no longer the truth")
 

@@ -20,6 +20,7 @@ from mailer.clock import Clock, SystemClock
 from mailer.errors import BadInput, CannotDo
 from mailer.rehearsal import certificate
 from mailer.rehearsal.faults import Faults
+from mailer.rehearsal.grammar import ContentReader
 from mailer.rehearsal.options import Options, TlsMode
 from mailer.rehearsal.record import Received, Record, RefusedRcpt
 from mailer.rehearsal.session import Session
@@ -52,6 +53,7 @@ class Server:
         self.faults = faults or Faults()
         self.clock: Clock = clock or SystemClock()
         self.record = Record(record, everything=self.options.record_all, phases=self.options.phases)
+        self.reader = ContentReader()
         self.ca_file = ca_file
         self.port = 0
         self.peak_connections = 0

@@ -101,21 +101,17 @@ class Session(Wire):
 
     def on_line(self, line: bytes) -> None:
         """Answer one command, or one answer to a challenge of AUTH."""
-        if self._challenge is not None:
-            challenge, self._challenge = self._challenge, None
-            self._refusing(lambda: challenge(line))
-        else:
-            verb, _, argument = line.partition(b" ")
-            verb = verb.upper()
-            self._refusing(lambda: self._command(verb, line, argument))
-        if self._lies and not self.gone:
-            self.forget_input()
-
-    def _refusing(self, act: Callable[[], None]) -> None:
         try:
-            act()
+            if self._challenge is not None:
+                challenge, self._challenge = self._challenge, None
+                challenge(line)
+            else:
+                verb, _, argument = line.partition(b" ")
+                self._command(verb.upper(), line, argument)
         except Refusal as refusal:
             self._answer(refusal.reply, None)
+        if self._lies and not self.gone:
+            self.forget_input()
 
     def _command(self, verb: bytes, line: bytes, argument: bytes) -> None:
         if self._record.everything:
@@ -351,12 +347,12 @@ class Session(Wire):
     def on_content(self, content: bytes, *, oversize: bool) -> None:
         """Judge a letter: the last moment before it is taken."""
         self._phase("dot")
-        content = grammar.unstuff(content)
         limit = self._options.size_limit
+        content, refusal = self._server.reader.read(
+            content, eight_bit=self._params.get("BODY", "").upper() == "8BITMIME"
+        )
         if oversize or (limit and len(content) > limit):
-            refusal: str | None = f"552 5.3.4 The letter is larger than {limit} octets"
-        else:
-            refusal = grammar.fault_of_content(content, eight_bit=self._params.get("BODY", "").upper() == "8BITMIME")
+            refusal = f"552 5.3.4 The letter is larger than {limit} octets"
         if refusal is not None:
             self._finish(content, refusal, None)
             return

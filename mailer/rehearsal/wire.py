@@ -15,7 +15,7 @@ from typing import Any
 
 from mailer.clock import Clock
 from mailer.rehearsal.faults import Manner, Rule
-from mailer.rehearsal.grammar import AUTH_LINE_LIMIT
+from mailer.rehearsal.grammar import AUTH_LINE_LIMIT, find_end
 
 _END = b"\r\n.\r\n"
 
@@ -128,7 +128,7 @@ class Wire(asyncio.Protocol):
             content = b""
             del buffer[:3]
         else:
-            end = buffer.find(_END, max(0, self._scanned - len(_END) + 1))
+            end = find_end(buffer, max(0, self._scanned - len(_END) + 1))
             if end < 0:
                 self._keep_reading()
                 return False
