@@ -3,7 +3,7 @@
 import datetime as dt
 import difflib
 import zoneinfo
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Desk:
 
     Attributes:
         templates: folders of letter templates, the home's first.
+        is_working_day: says on which day a reminder will be dated (`schedule.rules.working_days`); default: every day is one.
     """
 
     database: Sessions
@@ -31,6 +32,13 @@ class Desk:
     settings: Settings
     roll: Roll
     templates: Sequence[Path]
+    is_working_day: Callable[[dt.date], bool] = lambda _: True
+
+    def reminder_day(self, reply_by: dt.date, before: int) -> dt.date:
+        """The day on which a reminder falls due: so many days before *reply_by*, on a day off the working day before."""
+        day = reply_by - dt.timedelta(days=before)
+        back = next((back for back in range(60) if self.is_working_day(day - dt.timedelta(days=back))), 0)
+        return day - dt.timedelta(days=back)
 
     @property
     def today(self) -> dt.date:

@@ -65,7 +65,8 @@ def plan(
     resolved: Resolved,
     *,
     roll: Roll,
-    form: Form,
+    forms: Sequence[Form],
+    own_salutation: bool,
     offered: Sequence[str],
     fall_back: Sequence[str],
     threads: Mapping[int, str],
@@ -75,44 +76,47 @@ def plan(
     Args:
         resolved: who gets one.
         roll: for the names of States.
-        form: the circular's.
+        forms: that the template makes; the first is the circular's own.
+        own_salutation: whether each organization is addressed by its own salutation.
         offered: the circular's languages, in its order.
         fall_back: the order of the settings.
         threads: per organization the Message-IDs of the letters that this one follows, oldest first, blanks between.
     """
-    return [
-        _planned(
-            one, roll=roll, form=form, offered=offered, fall_back=fall_back, thread=threads.get(one.organization_id)
+    letters = []
+    for one in resolved.addressees:
+        language, why = languages.choose(one.languages, offered, fall_back)
+        thread = threads.get(one.organization_id)
+        letters.append(
+            Planned(
+                organization_id=one.organization_id,
+                organization=one.organization,
+                state_iso3=one.state_iso3,
+                audience=one.audience,
+                role=one.role,
+                form=form_for(one, forms),
+                language=language,
+                why=f"{one.why}; in {why}",
+                fields=letter_fields(one, roll=roll, language=language, own_salutation=own_salutation)
+                | ({THREAD: thread} if thread else {}),
+                mailboxes=one.mailboxes,
+            )
         )
-        for one in resolved.addressees
-    ]
+    return letters
 
 
-def _planned(
-    one: Addressee, *, roll: Roll, form: Form, offered: Sequence[str], fall_back: Sequence[str], thread: str | None
-) -> Planned:
-    language, why = languages.choose(one.languages, offered, fall_back)
-    return Planned(
-        organization_id=one.organization_id,
-        organization=one.organization,
-        state_iso3=one.state_iso3,
-        audience=one.audience,
-        role=one.role,
-        form=form,
-        language=language,
-        why=f"{one.why}; in {why}",
-        fields=letter_fields(one, roll=roll, language=language) | ({THREAD: thread} if thread else {}),
-        mailboxes=one.mailboxes,
-    )
+def form_for(one: Addressee, forms: Sequence[Form]) -> Form:
+    """The form of an organization's letter: its own choice where the template makes it; no note verbale to whom speaks for no State."""
+    allowed = [form for form in forms if form is not Form.NOTE_VERBALE or one.kind.of_a_state] or list(forms)
+    return one.form if one.form in allowed else allowed[0]
 
 
-def letter_fields(one: Addressee, *, roll: Roll, language: str) -> dict[str, str]:
+def letter_fields(one: Addressee, *, roll: Roll, language: str, own_salutation: bool) -> dict[str, str]:
     """Every value that is merged into this organization's letter: `letters.fields.LETTER_FIELDS`."""
-    return {
+    fields = {
         "organization": one.organization,
         "state": roll.state(one.state_iso3).name(language) if one.state_iso3 else "",
-        "salutation": one.salutation or "",
     }
+    return fields | {"salutation": one.salutation or ""} if own_salutation else fields
 
 
 class Digests:
