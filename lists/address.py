@@ -20,6 +20,7 @@ _ALL_OCTETS = 254
 _LONGEST_CELL = 20_000
 #: What sheets and web pages leave around an address and nobody sees: zero-width characters and all blanks.
 _UNSEEN = "\u180e\u200b\u200c\u200d\u2060\ufeff\u00ad"
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _SHOWN = 60
 _LONGEST_NAME = 200
 _ANGLE = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>", re.DOTALL)
@@ -174,6 +175,16 @@ def display_name(text: str) -> str:
     name = unicodedata.normalize("NFC", " ".join(name.split()))
     if len(name) > _LONGEST_NAME:
         raise BadInput(f"the name {shown(name)} is too long", remedy=f"at most {_LONGEST_NAME} characters")
-    if bad := next((c for c in name if unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"}), None):
-        raise BadInput(f"the name {shown(name)} has a control character (U+{ord(bad):04X})")
+    assert_clean(name)
     return name
+
+
+def assert_clean(text: str) -> None:
+    """Refuse control characters, half characters, and those that turn the direction of writing around (a name could pose as another).
+
+    Raises:
+        BadInput: it has one.
+    """
+    for char in text:
+        if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} or char in _TURNING:
+            raise BadInput(f"{shown(text)} has a control character (U+{ord(char):04X})", remedy="type it again")

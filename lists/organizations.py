@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lists.address import assert_clean
 from lists.changes import Change, bump, plain, revision
 from lists.errors import BadInput, NotAllowedNow, NotFound
 from lists.kinds import LANGUAGES, Form, OrganizationKind
@@ -124,7 +125,7 @@ def problems(one: Particulars) -> list[tuple[str, str, str]]:
         )
     elif len(one.name) > _LONGEST_NAME:
         wrong.append(("organization", "the name is too long", f"at most {_LONGEST_NAME} characters"))
-    elif not one.name.isprintable():
+    elif not _clean(one.name):
         wrong.append(("organization", "the name has a control character", "type it again"))
     if one.kind.of_a_state and not one.state_iso3:
         wrong.append(("state", f"a {one.kind} needs its State", "write the State's name or code, such as FRA"))
@@ -146,11 +147,19 @@ def problems(one: Particulars) -> list[tuple[str, str, str]]:
         )
     if bad := [code for code in one.languages if code not in LANGUAGES]:
         wrong.append(("languages", f"unknown language {bad[0]!r}", f"the languages are {' '.join(LANGUAGES)}"))
-    if one.salutation and (len(one.salutation) > _LONGEST_SALUTATION or not one.salutation.isprintable()):
+    if one.salutation and (len(one.salutation) > _LONGEST_SALUTATION or not _clean(one.salutation)):
         wrong.append(("salutation", "the salutation is too long or has a control character", "write one short line"))
     if one.sheet_id is not None and not (0 < len(one.sheet_id) <= _LONGEST_ID and one.sheet_id.isprintable()):
         wrong.append(("id", "an id is 1 to 64 printable characters", "write a shorter one, or leave the cell empty"))
     return wrong
+
+
+def _clean(text: str) -> bool:
+    try:
+        assert_clean(text)
+    except BadInput:
+        return False
+    return True
 
 
 def _assert_right(one: Particulars) -> None:
