@@ -1,0 +1,225 @@
+"""What `doctor` looks at: the home, its settings, its database, its disk, its relays. Looking changes nothing.
+
+Every line that is not green says how to mend it.
+"""
+
+import datetime as dt
+import importlib.metadata
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from sqlalchemy import ColumnClause, column, table, update
+
+from mailer import settings_loader, shipped
+from mailer.clock import Clock
+from mailer.database import Database
+from mailer.errors import ChanceryError
+from mailer.homes import DATABASE_FILE, database_url, network_file_system
+from mailer.migrations import schema
+from mailer.settings import Relay, Settings
+
+#: Bytes free below which a line is red, and below which a person should look. A send of 400 letters needs some megabytes;
+#: the write-ahead log of a large one some hundred.
+_TOO_LITTLE, _LITTLE = 100_000_000, 1_000_000_000
+#: The year of this version: a clock before it was never set.
+_YEAR = 2026
+#: A certificate that ends this soon is worth a word.
+_SOON = dt.timedelta(days=14)
+
+
+class Light(StrEnum):
+    """How a line stands."""
+
+    GREEN = "green"  #: well
+    YELLOW = "yellow"  #: works, but a person should know
+    RED = "red"  #: will not work
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing looked at: its name, how it stands, what was seen, and the mend where it is not well."""
+
+    name: str
+    light: Light
+    what: str
+    mend: str = ""
+
+
+async def look(home: Path, clock: Clock, environment: Mapping[str, str] | None = None) -> AsyncIterator[Line]:
+    """Look at everything, in the order in which it should be mended."""
+    for line in (*program(), *rights(home), *disk(home)):
+        yield line
+    yield time(clock)
+    try:
+        loaded = settings_loader.load(home, environment)
+    except ChanceryError as error:
+        for one in getattr(error, "errors", [error]):
+            yield _red("settings", one)
+        yield Line("database, relays", Light.YELLOW, "not looked at", "correct the settings first")
+        return
+    yield Line("settings", Light.GREEN, f"{len(loaded.settings.relays)} relays, {len(loaded.settings.senders)} senders")
+    for warning in loaded.warnings:
+        yield Line("settings", Light.YELLOW, warning, "see config/default.toml")
+    yield await database(home, loaded.settings)
+    if not loaded.settings.relays:
+        yield Line(
+            "relays",
+            Light.YELLOW,
+            "there is none, so nothing can be sent",
+            "add a section [relays.main] to chancery.toml",
+        )
+    for name, relay in loaded.settings.relays.items():
+        for line in secrets(name, relay, home):
+            yield line
+        yield await reach(name, relay, home, clock.now())
+
+
+def program() -> Iterator[Line]:
+    """Whether another distribution has put its files over ours."""
+    owners = importlib.metadata.packages_distributions()
+    for package in ("mailer", "lists"):
+        others = sorted({name for name in owners.get(package, ()) if name.lower().replace("_", "-") != "chancery-mail"})
+        if others:
+            yield Line(
+                "program",
+                Light.RED,
+                f"the package {package} also belongs to {', '.join(others)}, whose files may have replaced ours",
+                "install chancery-mail again, in an environment of its own",
+            )
+            return
+    yield Line("program", Light.GREEN, f"chancery-mail {importlib.metadata.version('chancery-mail')}")
+
+
+def rights(home: Path) -> Iterator[Line]:
+    """Whether the home is ours and closed to others, and on a disk of this machine."""
+    if kind := network_file_system(home):
+        yield Line("home", Light.RED, f"{home} is on a network drive ({kind})", "move it to a disk of this machine")
+    seen = home.stat()
+    if seen.st_uid != os.geteuid() and os.geteuid() != 0:
+        yield Line("home", Light.RED, f"{home} belongs to another user", "run the command as its owner")
+    elif stat.S_IMODE(seen.st_mode) & 0o077:
+        yield Line("home", Light.RED, f"others can look into {home}", f"chmod 700 {home}")
+    else:
+        yield Line("home", Light.GREEN, str(home))
+    open_files = [path.name for path in _private(home) if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    if open_files:
+        yield Line(
+            "home",
+            Light.RED,
+            f"others can read {', '.join(open_files)}",
+            f"cd {home} && chmod 600 {' '.join(open_files)}",
+        )
+    try:
+        with tempfile.TemporaryFile(dir=home) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        yield Line(
+            "home", Light.RED, f"it can't be written to ({error.strerror})", "check its owner, its rights and its disk"
+        )
+
+
+def _private(home: Path) -> Iterator[Path]:
+    for pattern in (settings_loader.FILE, f"{DATABASE_FILE}*", "*.password"):
+        yield from (path for path in sorted(home.glob(pattern)) if path.is_file())
+
+
+def disk(home: Path) -> Iterator[Line]:
+    """Whether there is room."""
+    free = shutil.disk_usage(home).free
+    words = f"{free / 1e9:.1f} GB free"
+    if free < _TOO_LITTLE:
+        yield Line("disk", Light.RED, words, "make room: without it nothing is sent")
+    elif free < _LITTLE:
+        yield Line("disk", Light.YELLOW, words, "make room soon")
+    else:
+        yield Line("disk", Light.GREEN, words)
+
+
+def time(clock: Clock) -> Line:
+    """Whether the clock was ever set."""
+    now = clock.now()
+    made = dt.datetime.fromtimestamp((shipped.folder("config") / "default.toml").stat().st_mtime, dt.UTC)
+    if now.year < _YEAR or now < made - dt.timedelta(days=2):
+        return Line(
+            "clock",
+            Light.RED,
+            f"it says {now:%Y-%m-%d %H:%M} UTC, before this program was made",
+            "set the clock (timedatectl)",
+        )
+    return Line("clock", Light.GREEN, f"{now:%Y-%m-%d %H:%M} UTC")
+
+
+class _Undo(Exception):
+    """Rolls back."""
+
+
+async def database(home: Path, settings: Settings) -> Line:
+    """Whether the database is there, of this version, and can be written; the writing is undone."""
+    try:
+        opened = Database(database_url(home, settings))
+        try:
+            await schema.check(opened)
+            version: ColumnClause[str] = column("version_num")
+            async with opened.write() as session:
+                await session.execute(update(table(schema.VERSION_TABLE, version)).values(version_num=version))
+                raise _Undo
+        finally:
+            await opened.close()
+    except _Undo:
+        return Line("database", Light.GREEN, f"schema {schema.latest()}, can be written")
+    except ChanceryError as error:
+        return _red("database", error)
+
+
+def secrets(name: str, relay: Relay, home: Path) -> Iterator[Line]:
+    """Whether a relay's password file is there and closed to others."""
+    if relay.password_file is None:
+        return
+    path = home / relay.password_file
+    if not path.is_file():
+        yield Line(
+            f"relay {name}",
+            Light.RED,
+            f"its password file {path} is not there",
+            f"write the password into it, then: chmod 600 {path}",
+        )
+    elif (
+        stat.S_IMODE(path.stat().st_mode) & 0o077 and path.parent != home
+    ):  # in the home it is told with the other files
+        yield Line(f"relay {name}", Light.RED, f"others can read {path}", f"chmod 600 {path}")
+
+
+async def reach(name: str, relay: Relay, home: Path, now: dt.datetime) -> Line:
+    """Whether the relay answers, with TLS and the login."""
+    from mailer.transport import probe
+
+    try:
+        answer = await probe.probe(name, relay, home)
+    except ChanceryError as error:
+        return _red(f"relay {name}", error)
+    words = [f"{answer.host} port {answer.port}", answer.tls or "in clear text"]
+    words.append(f"logged in as {relay.username}" if answer.login else "no login")
+    if answer.size_limit:
+        words.append(f"takes letters up to {answer.size_limit / 1e6:.0f} MB")
+    what = ", ".join(words)
+    if answer.until is not None and answer.until - now < _SOON:
+        return Line(
+            f"relay {name}",
+            Light.YELLOW,
+            f"{what}; its certificate ends on {answer.until:%Y-%m-%d}",
+            "tell whoever runs it",
+        )
+    return Line(f"relay {name}", Light.GREEN, what)
+
+
+def _red(name: str, error: ChanceryError) -> Line:
+    words = f"{error.where}: {error.what}" if error.where else error.what
+    return Line(name, Light.RED, words, error.remedy or "see the documentation")

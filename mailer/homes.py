@@ -1,0 +1,227 @@
+"""A home: the folder with the settings, the database, the templates and the journals of one office. Making one, and finding it safe."""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import URL
+
+from mailer import settings_loader
+from mailer.database import Database
+from mailer.errors import BadInput, CannotDo
+from mailer.settings import Settings
+
+DATABASE_FILE = "chancery.sqlite3"
+FOLDERS = ("templates", "circulars")
+#: What may be in a folder that a broken-off `init` left.
+_OURS = {*FOLDERS, DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm"}
+#: File systems of other machines: their locks and their memory maps can't be relied on (sqlite.org/wal.html).
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "coda", "ceph", "glusterfs", "lustre", "ocfs2", "gfs2", "beegfs"}
+) | {
+    "davfs",
+    "9p",
+    "vboxsf",
+    "vmhgfs",
+    "prl_fs",
+}
+_NETWORK_FUSE = (
+    "sshfs",
+    "rclone",
+    "gluster",
+    "s3fs",
+    "davfs",
+    "ceph",
+    "vmhgfs",
+    "gvfs",
+    "onedrive",
+    "google-drive",
+    "portal",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """What `init` is told of the first relay and sender; None: an example stands in its place."""
+
+    preset: str | None = None
+    host: str | None = None
+    port: int | None = None
+    username: str | None = None
+    ca_file: str | None = None
+    sender: str | None = None
+
+
+def database_url(home: Path, settings: Settings) -> URL | str:
+    """Where the rows are; a SQLite file named without a full path is in the home."""
+    secret = settings.database.url
+    if secret is None:
+        return URL.create("sqlite", database=str(home / DATABASE_FILE))
+    url = secret.get_secret_value()
+    name = url.removeprefix("sqlite:///")
+    return url if name == url else URL.create("sqlite", database=str(home / name))
+
+
+def is_home(folder: Path) -> bool:
+    """Whether *folder* is a home."""
+    return (folder / settings_loader.FILE).is_file()
+
+
+async def make(folder: Path, first: First) -> list[str]:
+    """Make a home, or complete one that lacks folders or tables; what is there is left as it is.
+
+    Returns:
+        What was made, in words; empty: it was all there.
+
+    Raises:
+        BadInput: the folder holds other things, or what *first* says is wrong.
+        CannotDo: the folder can't be written, or is on a network drive.
+        SchemaMismatch: it has a newer version's database.
+    """
+    from mailer.migrations import runner
+
+    there = is_home(folder)
+    text = "" if there else settings_text(first)
+    if not there:
+        _refuse_others(folder)
+        _try_out(text)
+    if kind := network_file_system(folder):
+        raise CannotDo(
+            f"it is on a network drive ({kind})", where=str(folder), remedy="make the home on a disk of this machine"
+        )
+    made: list[str] = []
+    try:
+        _make_folders(folder, made, new=not there)
+        settings = settings_loader.load(folder).settings if there else Settings()
+        database = Database(database_url(folder, settings))
+        try:
+            before, after = await runner.upgrade(database)
+        finally:
+            await database.close()
+        if before != after:
+            made.append("the database")
+        if not there:  # last and whole: only now is it a home
+            write_private(folder / settings_loader.FILE, text)
+            made.append(settings_loader.FILE)
+    except OSError as error:
+        raise CannotDo(
+            f"it can't be written to ({error.strerror})", where=str(folder), remedy="choose a folder that is yours"
+        ) from error
+    return made
+
+
+def _make_folders(folder: Path, made: list[str], *, new: bool) -> None:
+    if new:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    for name in FOLDERS:
+        if not (folder / name).is_dir():
+            (folder / name).mkdir(mode=0o700)
+            made.append(f"{name}/")
+
+
+def _refuse_others(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise BadInput("this is a file, not a folder", where=str(folder), remedy="name a folder")
+    try:
+        others = sorted(path.name for path in folder.iterdir() if path.name not in _OURS) if folder.is_dir() else []
+    except OSError as error:
+        raise CannotDo(f"it can't be read ({error.strerror})", where=str(folder)) from error
+    if others:
+        raise BadInput(
+            f"the folder holds other things ({', '.join(others[:3])}{' ...' if len(others) > 3 else ''})",  # noqa: PLR2004 - a few
+            where=str(folder),
+            remedy="name an empty or a new folder",
+        )
+
+
+def _try_out(text: str) -> None:
+    """Load the settings before anything is made, so that a wrong option leaves nothing behind."""
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / settings_loader.FILE).write_text(text, encoding="utf-8")
+        settings_loader.load(Path(scratch), {})
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write *text* to a new file that only its owner can read; it is there whole or not at all."""
+    scratch = path.with_name(f".{path.name}.new")
+    scratch.unlink(missing_ok=True)
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def settings_text(first: First) -> str:
+    """The `chancery.toml` of a new home: the least that it needs, with remarks."""
+    login = first.username or (None if first.host else "circulars")
+    host = first.host or ("" if first.preset in {"microsoft365", "google"} else "smtp.example.org")
+    relay = [
+        f"preset = {_toml(first.preset or 'postfix')}",
+        f"host = {_toml(host)}" if host else "# host = ...                          # the preset has it",
+        f"port = {first.port}"
+        if first.port
+        else '# port = 587                        # 465 goes with tls = "implicit"',
+        '# tls = "starttls"                   # implicit | starttls | none (none: this machine only)',
+    ]
+    relay += [f"ca_file = {_toml(first.ca_file)}"] if first.ca_file else []
+    relay += (
+        [f"username = {_toml(login)}", 'password_file = "relay.password"']
+        if login
+        else ['# username = "circulars"', '# password_file = "relay.password"']
+    )
+    return f"""\
+# Settings of this home. What is not here has its default: `chancery settings` shows all of them, and where each comes from.
+# A text in "..." can differ by language: {{ en = "...", fr = "..." }}
+
+[relays.main]                          # the mail server that takes our letters
+{chr(10).join(relay)}
+
+[senders.secretariat]                  # the mailbox that circulars leave from
+name = "Secretariat"
+address = {_toml(first.sender or "circulars@secretariat.example")}
+# reply_to = "secretariat@secretariat.example"
+# bounces = "bounces@secretariat.example"
+
+[issuers.secretariat]                  # who speaks in a circular, as it is printed
+name = "The Secretariat"
+# capacity = {{ en = "...", fr = "..." }}
+# letterhead = {{ en = "...", fr = "..." }}
+# address_block = {{ en = "...", fr = "..." }}
+
+[approval]
+two_people = false                     # true: someone other than the drafter approves
+reference = "CIRC/{{year}}/{{number:03}}"
+"""
+
+
+def _toml(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def network_file_system(folder: Path, mounts: str | None = None) -> str | None:
+    """The kind of file system under *folder*, if another machine holds it; None: it is local, or the system does not say.
+
+    Args:
+        folder: it, or its parents, may not exist yet.
+        mounts: text of /proc/mounts; default: the system's.
+    """
+    if mounts is None:
+        try:
+            mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+    place = folder.resolve()
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:  # noqa: PLR2004 - device, mount point, kind
+            continue
+        point = fields[1].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+        if place.is_relative_to(point) and len(point) >= best:
+            best, kind = len(point), fields[2]
+    fuse = kind.removeprefix("fuse.") if kind.startswith("fuse.") else ""
+    return kind if kind in _NETWORK or any(name in fuse for name in _NETWORK_FUSE) else None
