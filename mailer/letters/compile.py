@@ -6,21 +6,21 @@ depend on a later version of Babel or of the templates, a worker needs no templa
 
 import html
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import css_inline
 
 from lists.findings import Finding
-from lists.kinds import Form
+from lists.kinds import Severity
 from mailer.errors import Defect, LetterError
 from mailer.letters import clean, fields, frame, kinds_of_fields, languages, plain, prose, sandbox, tree, wording
 from mailer.letters.catalog import Template
 from mailer.letters.filters import Filters
 from mailer.letters.kinds_of_fields import Kind
 from mailer.letters.source import Source
-from mailer.letters.tree import Choice, Output, Piece, Print, Tree, Whole
+from mailer.letters.tree import Choice, Open, Output, Piece, Print, Tree, Whole
 
 #: Raised whenever the same compiled letter and fields would give other text.
 COMPOSER = 1
@@ -122,8 +122,6 @@ def problems(template: Template, source: Source) -> list[Finding]:
 
 
 def _as_finding(error: LetterError, source: Source) -> Finding:
-    from lists.kinds import Severity
-
     return Finding(
         "letter-error",
         Severity.ERROR,
@@ -171,6 +169,7 @@ def _frame_values(template: Template, source: Source, parts: _Parts, words: word
         "closing": set_(source.closing, source.language) if source.closing else None,
         "label": words.namespace(),
         "names_contacts": "contact_persons" in _used(parts, source),
+        "several_enclosures": len(source.enclosures) > 1,
         "has_letterhead": bool(parts.letterhead.tokens),
     }
 
@@ -192,7 +191,7 @@ def _settled(
 
     def splice(name: str) -> list[Piece]:
         if name in {"body", "letterhead"}:
-            return cut(parts.body if name == "body" else parts.letterhead)
+            return cut(parts.body) if name == "body" else list(_head(cut(parts.letterhead)))
         subject = _subject(parts, source, html_=ending == "html")
         return [Whole(tree.build(subject, "subject"))] if name == "title" else subject
 
@@ -204,6 +203,12 @@ def _settled(
             raise LetterError(f"the field {name} is not known", where=places[0])
     tree.check(made, scope)
     return tree.settle(made, output)
+
+
+def _head(pieces: list[Piece]) -> Iterator[Piece]:
+    """A letterhead in the text form is not indented where it is bold."""
+    for piece in pieces:
+        yield Open() if isinstance(piece, Open) else piece
 
 
 def _subject(parts: _Parts, source: Source, *, html_: bool) -> list[Piece]:
@@ -255,7 +260,9 @@ def _inline(settled: Tree, css: str) -> str:
 
     inliner = css_inline.CSSInliner(keep_style_tags=True, load_remote_stylesheets=False, extra_css=css)
     inlined = inliner.inline(mark(settled))
-    out, end, seen = [], 0, []
+    out: list[str] = []
+    seen: list[int] = []
+    end = 0
     for match in _HELD.finditer(inlined):
         number = int(match[1]) if match[1] else ord(match[0]) - _CSS_HOLDERS
         out.extend((tree.protect(inlined[end : match.start()]), held[number]))
@@ -269,7 +276,3 @@ def _inline(settled: Tree, css: str) -> str:
 def _tidy(text: str) -> str:
     return _EMPTY_LINES.sub("\n\n", _LINE_ENDS.sub("", text)).strip("\n") + "\n"
 
-
-def example_form(template: Template) -> Form:
-    """The form in which `template check` tries a template."""
-    return template.form

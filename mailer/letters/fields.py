@@ -47,6 +47,7 @@ FRAME_FIELDS: dict[str, tuple[Kind, str]] = {
     "closing": (Kind.TEXT, "the close"),
     "label": (Kind.ROW, "the words of the layout in the letter's language"),
     "names_contacts": (Kind.YES_NO, "whether the text itself names the contact persons"),
+    "several_enclosures": (Kind.YES_NO, "whether there is more than one enclosure"),
     "has_letterhead": (Kind.YES_NO, "whether there is a letterhead"),
 }
 
