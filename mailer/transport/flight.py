@@ -75,7 +75,7 @@ def tell(flight: Flight, results: Sequence[Result]) -> None:
     """Tell the gate what the final reply means. Its failure is logged: the relay's word must reach the caller all the same."""
     try:
         flight.gate.after_reply(flight.envelope.attempt, results)
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever the gate does, see above
         _log.exception("transport.after_reply_failed", extra={"attempt": flight.envelope.attempt})
 
 

@@ -1,0 +1,133 @@
+"""Addresses and commands: nothing but what was checked reaches the wire."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lists.errors import BadInput
+from mailer.transport.base import Envelope, Rcpt
+from mailer.transport.commands import mail, rcpt, size_limit, why_not, xtext
+
+DSN = {"dsn": "", "size": "1000"}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "a@x.test",
+        "first.last+tag@sub.x-y.test",
+        "o'neill@x.test",
+        '"first last"@x.test',
+        r'"a\"b"@x.test',
+        "a@[127.0.0.1]",
+        "a%b@x.test",
+        "bounces+abc234@x.test",
+        "a@xn--mller-kva.test",
+        "a" * 64 + "@x.test",
+    ],
+)
+def test_addresses_of_one_mailbox_pass(address):
+    """What RFC 5321 calls a mailbox, in ASCII, is taken as it is."""
+    assert why_not(address) is None
+    assert rcpt(Rcpt(1, address), {}) == f"RCPT TO:<{address}>\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "a",
+        "@x.test",
+        "a@",
+        "a@x.test\r\nRSET",
+        "a@x.test\nRCPT TO:<b@evil.test>",
+        "a@x.test> NOTIFY=NEVER",
+        "a@x.test><b@evil.test",
+        "a b@x.test",
+        "a@x.test, b@evil.test",
+        "a@x.test;b@evil.test",
+        "a@x.test (comment)",
+        "<a@x.test>",
+        "Name <a@x.test>",
+        "a@x.test\x00",
+        '"a\r\nb"@x.test',
+        '"a\tb"@x.test',
+        "a@x.test SMTPUTF8",
+        "@relay.test:a@x.test",
+        "-oQ/tmp/x@x.test",
+        "|/bin/sh@x.test",
+        "a@x.test.",
+        "a@.x.test",
+        "a..b@x.test",
+        ".a@x.test",
+        "a@-x.test",
+        "a" * 65 + "@x.test",
+        "a@" + "x" * 250 + ".test",
+        "müller@x.test",
+        "a@müller.test",
+        "a@x.test\u2028",
+        "a@x.test\x7f",
+        "a@x.test\n",
+    ],
+)
+def test_anything_else_never_becomes_a_command(address):
+    """A hostile or malformed address has a reason, and makes no command as recipient or as sender."""
+    assert why_not(address)
+    with pytest.raises(BadInput):
+        rcpt(Rcpt(1, address), DSN)
+    if address:
+        with pytest.raises(BadInput):
+            mail(Envelope("a", address, (Rcpt(1, "a@x.test"),)), 1, DSN)
+
+
+@pytest.mark.corpora
+def test_the_hostile_envelopes_make_at_most_their_own_command():
+    """The corpus of hostile envelopes: refused, or exactly one RCPT of that address and nothing more."""
+    shared = Path(os.environ.get("CHANCERY_SHARED", Path(__file__).parents[3] / "shared"))
+    manifest = shared / "corpora" / "hostile" / "manifest.json"
+    if not manifest.is_file():
+        pytest.skip("third-party corpus absent: hostile")
+    for address in json.loads(manifest.read_text())["envelope"]:
+        if why_not(address) is None:
+            assert rcpt(Rcpt(1, address), {}) == f"RCPT TO:<{address}>\r\n".encode("ascii")
+            assert not set(address) & set("\r\n\0<> ,;()")
+
+
+@given(st.text())
+def test_no_text_smuggles_a_line_or_a_parameter(text):
+    """Whatever the text, the command is one line, and what stands between the brackets is the text."""
+    for address in (text, f"{text}@x.test", f"a@{text}"):
+        if why_not(address) is None:
+            command = rcpt(Rcpt(1, address), {})
+            assert command == b"RCPT TO:<" + address.encode("ascii") + b">\r\n"
+            assert command.count(b"\r") == command.count(b"\n") == 1
+
+
+def test_parameters_go_only_to_relays_that_offer_them():
+    """SIZE, RET, ENVID, NOTIFY and ORCPT are sent where SIZE and DSN are offered, in xtext, and else not at all."""
+    envelope = Envelope("a", "s@x.test", (Rcpt(1, "a+b=c@x.test"),), "tok+en")
+    assert mail(envelope, 7, {}) == b"MAIL FROM:<s@x.test>\r\n"
+    assert mail(envelope, 7, DSN) == b"MAIL FROM:<s@x.test> SIZE=7 RET=HDRS ENVID=tok+2Ben\r\n"
+    assert rcpt(envelope.recipients[0], {}) == b"RCPT TO:<a+b=c@x.test>\r\n"
+    assert (
+        rcpt(envelope.recipients[0], DSN)
+        == b"RCPT TO:<a+b=c@x.test> NOTIFY=FAILURE,DELAY ORCPT=rfc822;a+2Bb+3Dc@x.test\r\n"
+    )
+    assert mail(Envelope("a", "", envelope.recipients), 7, {}) == b"MAIL FROM:<>\r\n"
+    assert b"ENVID" not in mail(Envelope("a", "", envelope.recipients, "x" * 101), 7, DSN)
+
+
+def test_xtext_hides_what_could_end_a_parameter():
+    """Spaces, line ends, plus and equals signs and octets outside ASCII are written in hexadecimal."""
+    assert xtext("a b\r\n+=é~!") == "a+20b+0D+0A+2B+3D+C3+A9~!"
+
+
+def test_the_size_limit_is_read_with_care():
+    """A number above 0 is a limit; nothing, 0 and nonsense are none."""
+    read = {said: size_limit({"size": said}) for said in ("1000", "", "0", "many", "²", "99 more")}
+    assert read == {"1000": 1000, "": None, "0": None, "many": None, "²": None, "99 more": 99}
+    assert size_limit({}) is None

@@ -1,0 +1,201 @@
+"""One row per line of the verdict table."""
+
+import socket
+import ssl
+
+import pytest
+
+from mailer.transport.base import Fate, Scope
+from mailer.transport.verdict import (
+    ERRORS,
+    REPLIES,
+    BadReply,
+    Gone,
+    Phase,
+    judge,
+    judge_data,
+    judge_error,
+    judge_final,
+    judge_mail,
+    judge_rcpt,
+    parse,
+)
+
+#: phase, reply, fate and scope, a word of the sentence; in the table's order
+ROWS = [
+    ("final", "554 5.2.252 SendAsDenied; not allowed", "not-tried hold", "sender's name"),
+    ("final", "554 5.2.0 STOREDRV; SubmissionQuotaExceededException", "not-tried hold", "as many letters"),
+    ("mail", "432 4.3.2 Concurrent connections limit exceeded", "not-tried hold", "too much at once"),
+    ("tls", "454 4.7.0 TLS not available", "not-tried relay", "just now"),
+    ("tls", "502 5.5.1 Unknown command", "not-tried hold", "encrypt"),
+    ("login", "454 4.7.0 Temporary failure", "not-tried relay", "password"),
+    ("login", "535 5.7.8 Wrong", "not-tried hold", "password"),
+    ("login", "534 5.7.9 Mechanism too weak", "not-tried hold", "log in"),
+    ("greeting", "421 4.3.2 Closing", "not-tried relay", "busy"),
+    ("hello", "450 Busy", "not-tried relay", "busy"),
+    ("greeting", "554 5.7.1 Go away", "not-tried relay", "talk"),
+    ("mail", "421 4.3.2 Closing", "not-tried relay", "busy"),
+    ("mail", "552 Too big", "refused letter", "too large"),
+    ("mail", "554 5.3.4 Message too big", "refused letter", "too large"),
+    ("mail", "452 Disk", "not-tried relay", "no room"),
+    ("mail", "451 4.3.1 Mail system full", "not-tried relay", "no room"),
+    ("mail", "451 4.3.0 Trouble", "not-tried relay", "just now"),
+    ("mail", "553 5.1.7 Bad sender syntax", "not-tried hold", "sender"),
+    ("mail", "550 5.1.8 Sender domain", "not-tried hold", "sender"),
+    ("mail", "550 5.7.1 Not yours", "not-tried hold", "sender"),
+    ("mail", "550 No", "not-tried hold", "sender"),
+    ("mail", "553 No", "not-tried hold", "sender"),
+    ("mail", "555 5.5.4 Parameters", "not-tried hold", "refuses letters"),
+    ("rcpt", "421 4.3.2 Shutting down", "not-tried relay", "busy"),
+    ("rcpt", "421 4.7.28 Rate", "deferred domain", "slower"),
+    ("rcpt", "503 5.5.1 Sequence", "not-tried relay", "fit"),
+    ("data", "421 4.4.2 Closing", "not-tried relay", "busy"),
+    ("data", "452 Disk", "not-tried relay", "no room"),
+    ("data", "451 4.3.1 Full", "not-tried relay", "no room"),
+    ("data", "503 5.5.1 Sequence", "not-tried relay", "fit"),
+    ("final", "421 4.7.0 Rate", "deferred domain", "slower"),
+    ("final", "421 4.3.0 Closing", "deferred relay", "busy"),
+    ("final", "452 4.2.2 Over quota", "deferred recipient", "full"),
+    ("final", "452 Disk", "deferred relay", "no room"),
+    ("final", "451 4.3.1 Full", "deferred relay", "no room"),
+    ("rcpt", "450 4.7.1 Greylisted", "deferred domain", "slower"),
+    ("rcpt", "452 4.2.2 Mailbox full", "deferred recipient", "full"),
+    ("rcpt", "552 Too many", "deferred recipient", "at once"),
+    ("rcpt", "450 4.1.1 Unverified", "deferred recipient", "address"),
+    ("final", "450 4.2.1 Disabled for now", "deferred recipient", "mailbox"),
+    ("rcpt", "451 Try later", "deferred recipient", "again later"),
+    ("final", "451 4.3.0 Try later", "deferred letter", "again later"),
+    ("rcpt", "554 5.7.1 Blocked", "refused recipient", "not because of the address"),
+    ("final", "550 5.7.26 Unauthenticated", "refused letter", "not because of the address"),
+    ("rcpt", "553 5.1.7 Sender syntax", "refused recipient", "not about the recipient"),
+    ("rcpt", "550 5.1.8 Sender domain", "refused recipient", "not about the recipient"),
+    ("rcpt", "552 5.3.4 Too large", "refused recipient", "too large"),
+    ("final", "554 5.3.4 Too large", "refused letter", "too large"),
+    ("final", "552 5.2.3 Length", "refused recipient", "too large"),
+    ("rcpt", "552 5.2.2 Over quota", "refused recipient", "full"),
+    ("rcpt", "550 5.2.1 Disabled", "refused recipient", "closed"),
+    ("rcpt", "550 5.1.2 Bad domain", "refused recipient", "no such mail domain"),
+    ("rcpt", "551 5.1.6 Moved", "refused recipient", "moved"),
+    ("rcpt", "556 5.1.10 Null MX", "refused recipient", "takes no mail"),
+    ("final", "550 5.1.1 Unknown", "refused recipient", "no such mailbox"),
+    ("rcpt", "550 5.2.0 Odd", "refused recipient", "takes no letters"),
+    ("rcpt", "550 Unknown", "refused recipient", "no such mailbox"),
+    ("rcpt", "554 5.4.14 Loop", "refused recipient", "this address"),
+    ("final", "552 Size", "refused letter", "too large"),
+    ("final", "554 Transaction failed", "refused letter", "refused the letter"),
+    ("final", "354 Go ahead", "uncertain letter", "neither yes nor no"),
+    ("mail", "354 Go ahead", "not-tried relay", "fit"),
+]
+
+
+@pytest.mark.parametrize(("phase", "said", "meant", "word"), ROWS, ids=[f"{row[0]}-{row[1]}" for row in ROWS])
+def test_each_line_of_the_table_says_what_it_should(phase, said, meant, word):
+    """Each reply in its phase gives this fate, this scope and a sentence with this word in it."""
+    verdict = judge(Phase(phase), parse(said))
+    assert f"{verdict.fate} {verdict.scope}" == meant
+    assert word in verdict.why
+
+
+def test_every_line_of_the_table_has_its_row():
+    """The rows above are the table's lines, one each and in its order."""
+    assert len(ROWS) == len(REPLIES)
+    for (phase, said, *_), rule in zip(ROWS, REPLIES, strict=True):
+        reply = parse(said)
+        about = reply.enhanced.split(".", 1)[1] if reply.enhanced else ""
+        assert rule.fits(Phase(phase), str(reply.code), about, reply.text.lower()), said
+
+
+@pytest.mark.parametrize(
+    ("error", "phase", "meant", "word"),
+    [
+        (ssl.SSLCertVerificationError("x"), "tls", "not-tried hold", "certificate"),
+        (ssl.SSLError("x"), "tls", "not-tried relay", "encrypted"),
+        (socket.gaierror("x"), "connect", "not-tried relay", "name"),
+        (ConnectionRefusedError(), "connect", "not-tried relay", "no mail server"),
+        (TimeoutError(), "rcpt", "not-tried relay", "in time"),
+        (BadReply("x"), "data", "not-tried relay", "understood"),
+        (OSError("no route"), "connect", "not-tried relay", "reached"),
+        (Gone("x"), "data", "not-tried relay", "before"),
+        (TimeoutError(), "final", "uncertain letter", "in time"),
+        (BadReply("x"), "final", "uncertain letter", "understood"),
+        (Gone("x"), "content", "uncertain letter", "while"),
+        (Gone("x"), "final", "uncertain letter", "after"),
+    ],
+)
+def test_each_error_in_its_phase_says_what_it_should(error, phase, meant, word):
+    """An error before the first byte of content tries nobody, after it is uncertain; each has its sentence."""
+    verdict = judge_error(error, Phase(phase))
+    assert f"{verdict.fate} {verdict.scope}" == meant
+    assert word in verdict.why
+
+
+def test_no_error_is_without_a_line():
+    """Whatever is raised in whatever phase has a line, and never says that a begun content was not tried."""
+    for phase in Phase:
+        for kind in (KeyError, RuntimeError, OSError, UnicodeError, TimeoutError):
+            begun = phase in {Phase.CONTENT, Phase.FINAL}
+            assert judge_error(kind(), phase).fate is (Fate.UNCERTAIN if begun else Fate.NOT_TRIED)
+    assert len(ERRORS) == 12
+
+
+def test_the_cause_of_an_error_counts():
+    """A wrong certificate is found behind the library's own error."""
+    outer = RuntimeError("connect failed")
+    outer.__cause__ = ssl.SSLCertVerificationError("x")
+    assert judge_error(outer, Phase.GREETING).scope is Scope.HOLD
+
+
+def test_a_yes_is_a_yes():
+    """Any 2yz means yes where a yes is due, and 354 gives leave to send only if somebody was accepted."""
+    for judged in (judge_mail, judge_rcpt, judge_final):
+        assert judged(parse("250 2.0.0 Ok")) == (Fate.ACCEPTED, Scope.RECIPIENT, "")
+    assert judge_rcpt(parse("251 2.1.5 Will forward")).fate is Fate.ACCEPTED
+    assert judge_data(parse("354 Go")).fate is Fate.ACCEPTED
+    assert judge_data(parse("354 Go"), accepted=False)[:2] == (Fate.NOT_TRIED, Scope.RELAY)
+    assert judge_data(parse("250 Ok")).fate is Fate.NOT_TRIED
+
+
+@pytest.mark.parametrize(
+    ("text", "enhanced"),
+    [
+        ("550 5.1.1 No", "5.1.1"),
+        ("550 5.1.1", "5.1.1"),
+        ("550 5.7.515 No", "5.7.515"),
+        ("250 2.0.0 Ok", "2.0.0"),
+        ("550 5.01.1 No", None),
+        ("550 5.1 No", None),
+        ("550 5.1.1.2 No", None),
+        ("550 5.1.1000 No", None),
+        ("550 3.1.1 No", None),
+        ("550 #5.1.1 No", None),
+        ("550 No 5.1.1", None),
+        ("550", None),
+    ],
+)
+def test_enhanced_codes_are_read_strictly(text, enhanced):
+    """Only class.subject.detail at the start, without leading zeros, is an enhanced code."""
+    assert parse(text).enhanced == enhanced
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("550 4.7.1 Odd", "refused recipient"),
+        ("450 5.1.1 Odd", "deferred recipient"),
+        ("550 2.1.1 Odd", "refused recipient"),
+    ],
+)
+def test_the_code_decides_where_the_enhanced_code_disagrees(said, meant):
+    """Later or never is the reply code's word; whose failure it is, the enhanced code's."""
+    verdict = judge_rcpt(parse(said))
+    assert f"{verdict.fate} {verdict.scope}" == meant
+
+
+def test_no_code_stands_without_a_verdict():
+    """Any code from 200 to 599, with and without enhanced code, has a verdict in every phase; a no is never taken for a yes."""
+    for phase in Phase:
+        for code in range(200, 600):
+            for more in ("x", f"{code // 100}.7.1 x", "5.1.1 x", "4.2.2 x"):
+                verdict = judge(phase, parse(f"{code} {more}"))
+                assert (verdict.fate is Fate.ACCEPTED) == (code < 300 and phase is not Phase.DATA)
+                assert bool(verdict.why) != (verdict.fate is Fate.ACCEPTED)
