@@ -38,6 +38,7 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _ADDRESS = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*@{_LABEL}(?:\.{_LABEL})*")
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
 _TOKEN = re.compile(r"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]+")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,63}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,63}")
 _MEDIA_PARAMETER = re.compile(r"""\s*;\s*([A-Za-z0-9_-]+)=(?:"([^"\\]*)"|([!#$%&'*+.0-9A-Z^_`a-z{|}~-]+))""")
 
@@ -197,6 +198,17 @@ def media_type(text: str, where: str) -> tuple[str, tuple[tuple[str, str], ...]]
     return kind, tuple(parameters)
 
 
+def language(code: str) -> str:
+    """*code*, if it is a language tag such as `fr`.
+
+    Raises:
+        BadInput: it is none.
+    """
+    if not _LANGUAGE.fullmatch(code):
+        raise BadInput(f"{code!r} is not a language", where="header Content-Language", remedy="Give a code such as fr")
+    return code
+
+
 def field_name(name: str) -> str:
     """*name*, if it can be the name of a header of ours.
 
@@ -266,10 +278,13 @@ def _mailbox(header: str, name: str, address: str) -> list[str]:
     """One mailbox as tokens between which a line may be folded."""
     if not _ADDRESS.fullmatch(address) or len(address) > 254 or address.index("@") > 64:  # noqa: PLR2004 - RFC 5321 section 4.5.3.1
         check(header, address)
+        remedy = (
+            "Correct the address"
+            if address.isascii()
+            else "Write a domain beyond ASCII as xn--; a name beyond ASCII can't be reached"
+        )
         raise BadInput(
-            f"{address!r} is not an address that mail can be sent to",
-            where=f"header {header}",
-            remedy="Correct the address",
+            f"{address!r} is not an address that mail can be sent to", where=f"header {header}", remedy=remedy
         )
     if not name:
         return [address]

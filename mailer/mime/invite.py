@@ -17,7 +17,7 @@ FILENAME = "invite.ics"
 MEDIA_TYPE = f'text/calendar; charset=utf-8; method=PUBLISH; name="{FILENAME}"'
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999
-_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def calendar(
@@ -74,9 +74,9 @@ def calendar(
     if end is not None:
         event.add("dtend", _moment(end, zone))
     if location:
-        event.add("location", _worded("location", location, language))
+        event.add("location", _worded("location", location, language, lines=True))
     if description:
-        event.add("description", _worded("description", description, language))
+        event.add("description", _worded("description", description, language, lines=True))
     organizer = vCalAddress(f"mailto:{organizer_address}")
     if organizer_name:
         organizer.params["CN"] = _text("organizer", organizer_name).replace(
@@ -158,16 +158,16 @@ def _offset(moment: dt.datetime, zone: ZoneInfo) -> dt.timedelta:
     return moment.astimezone(zone).utcoffset() or dt.timedelta()
 
 
-def _text(what: str, value: str) -> str:
-    if found := _CONTROL.search(value):
+def _text(what: str, value: str, *, lines: bool = False) -> str:
+    if found := _CONTROL.search(value.replace("\n", "") if lines else value):
         raise BadInput(
             f"it holds a control character (U+{ord(found.group()):04X})", where=f"event {what}", remedy="Take it out"
         )
     return value
 
 
-def _worded(what: str, value: str, language: str) -> vText:
-    text = vText(_text(what, value))
+def _worded(what: str, value: str, language: str, *, lines: bool = False) -> vText:
+    text = vText(_text(what, value, lines=lines))
     if language:
-        text.params["LANGUAGE"] = language
+        text.params["LANGUAGE"] = headers.language(language)
     return text

@@ -163,14 +163,14 @@ def _unfit(name: str) -> str:
     """Why nobody should be sent a file of this name; "" if they may."""
     if not name.strip(" ."):
         return "is empty"
-    if "/" in name or "\\" in name or ":" in name:
-        return "holds a path (/, \\ or :)"
     for c in name:
         category = unicodedata.category(c)
         if category in {"Cc", "Cs", "Zl", "Zp"}:
             return f"holds a control character (U+{ord(c):04X})"
         if category == "Cf" and c not in _JOINERS:
             return f"holds an invisible character that can hide its true ending (U+{ord(c):04X})"
+    if "/" in name or "\\" in name or ":" in name:
+        return "holds a path (/, \\ or :)"
     if name.startswith("."):
         return "starts with a dot, so that it is hidden or takes effect by itself"
     if name.endswith((".", " ")):

@@ -97,9 +97,9 @@ def text_part(kind: str, text: str) -> bytes:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     try:
         octets = text.encode()
-        # Of scripts other than Latin, quoted-printable is longer than base64 and no more readable: a letter takes 6 to 9 columns
-        # instead of 3 to 4. The lengths' difference counts the letters beyond ASCII, without a look at each.
-        if 10 * (len(octets) - len(text)) > len(octets):
+        # In scripts other than Latin, quoted-printable takes 6 to 9 columns a letter, and base64 3 to 4; Latin stays readable. The
+        # lengths' difference counts the letters beyond ASCII without a look at each; dense French has one in ten.
+        if 6 * (len(octets) - len(text)) > len(octets):
             return _HEADS[kind, "base64"] + base64_lines(octets.replace(b"\n", b"\r\n"))
     except UnicodeEncodeError as error:
         raise BadInput(
