@@ -275,4 +275,3 @@ def _inline(settled: Tree, css: str) -> str:
 
 def _tidy(text: str) -> str:
     return _EMPTY_LINES.sub("\n\n", _LINE_ENDS.sub("", text)).strip("\n") + "\n"
-

@@ -3,6 +3,7 @@
 Letters write the day of the week without a comma in English and French ("Monday 17 July"), the first of
 a French month as "1er", and hours on the 24-hour clock.
 """
+# ruff: noqa: RUF001, RUF002 - ranges are written with the en dash, Russian with Cyrillic
 
 import datetime as dt
 from collections.abc import Callable

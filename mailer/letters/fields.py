@@ -114,11 +114,11 @@ def missing(template: Template, source: Source, used: Mapping[str, list[str]]) -
         for name, places in sorted(used.items())
         if name not in scope
     ]
-    for name, field in template.fields.items():
-        if values.get(name) is None and field.required and name not in used:
-            found.append(_lacking(name, f"template {template.name}", f"{name} is not given ({field.description})"))
-        elif values.get(name) is None and field.required:
-            found.append(_lacking(name, used[name][0], f"{name} is not given ({field.description})"))
+    found += [
+        _lacking(name, used.get(name, [f"template {template.name}"])[0], f"{name} is not given ({field.description})")
+        for name, field in template.fields.items()
+        if field.required and values.get(name) is None
+    ]
     for key in template.requires:
         if not getattr(source, _KEYS.get(key, key)):
             found.append(

@@ -84,7 +84,7 @@ class Filters:
         return days.clock_time(moment, self.language)
 
     def date_range(self, value: DateRange) -> str:
-        """`18–22 September 2006`."""
+        """`18 to 22 September 2006`, as the language writes it."""
         return days.date_range(value, self.language)
 
     def url(self, value: str) -> str:

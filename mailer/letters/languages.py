@@ -1,4 +1,5 @@
 """Languages: which one a letter is in, and how each writes dates, hours and quotation marks."""
+# ruff: noqa: RUF001 - quotation marks are the subject here
 
 import re
 from collections.abc import Mapping, Sequence

@@ -121,7 +121,7 @@ def scan(source: str, where: str) -> list[str | Print | Tag]:
 def _tag(code: str, where: str) -> Tag:
     match = _TAG.fullmatch(code)
     if match is None:
-        word = code.split(" ")[0] or "nothing"
+        word = code.partition(" ")[0] or "nothing"
         raise LetterError(
             f"{{% {word} %}} is not allowed",
             where=where,

@@ -36,11 +36,12 @@ class Wording:
         return SimpleNamespace(**self.labels)
 
     def audience(self, rule: str) -> str | None:
-        """How the audience *rule* is printed: of `states-parties@geneva else new-york`, the words for
-        `states-parties@geneva`, else those for `states-parties`; None where there are none.
+        """How the audience *rule* is printed; None where there are no words for it.
+
+        Of `states-parties@geneva else new-york` those for `states-parties@geneva`, else those for `states-parties`.
         """
-        wanted = rule.split(" else ")[0].strip()
-        return self.audiences.get(wanted) or self.audiences.get(wanted.split("@")[0])
+        wanted = rule.partition(" else ")[0].strip()
+        return self.audiences.get(wanted) or self.audiences.get(wanted.partition("@")[0])
 
     def only(self, language: str) -> str:
         """The note of an enclosure that exists in *language* only: `English only`."""
