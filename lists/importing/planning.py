@@ -99,7 +99,8 @@ class _Stored:
     by_key: dict[str, Organization]
     contacts: dict[int, list[Contact]]
     memberships: dict[int, set[str]]
-    lists: set[str]
+    #: folded name -> name as first spelled
+    lists: dict[str, str]
     taken: set[str] = field(default_factory=set)
 
 
@@ -114,7 +115,14 @@ async def _stored(session: AsyncSession) -> _Stored:
         memberships.setdefault(one.organization_id, set()).add(names[one.list_id])
     by_id = {row.sheet_id: row for row in rows if row.sheet_id}
     by_key = {row.match_key: row for row in rows}
-    found = _Stored({row.id: row for row in rows}, by_id, by_key, contacts, memberships, set(names.values()))
+    found = _Stored(
+        {row.id: row for row in rows},
+        by_id,
+        by_key,
+        contacts,
+        memberships,
+        {fold(name): name for name in names.values()},
+    )
     found.taken = set(by_id)
     return found
 
@@ -143,7 +151,7 @@ async def plan(session: AsyncSession, checked: Checked, *, today: dt.date, repla
             what = f"this is {row.name}, as {other.where} is"
             findings.append(error("same-organization", draft.where, what, "give both rows the same id"))
             continue
-        step = _step(draft, row, checked.columns, stored, whole, today, findings)
+        step = _step(draft, row, columns=checked.columns, stored=stored, whole=whole, today=today, findings=findings)
         if step is not None:
             steps.append(step)
     if whole is not None and not any(finding.severity is Severity.ERROR for finding in findings):
@@ -153,9 +161,9 @@ async def plan(session: AsyncSession, checked: Checked, *, today: dt.date, repla
 
 
 def _list_called(stored: _Stored, name: str) -> str:
-    found = next((known for known in stored.lists if fold(known) == fold(name)), None)
+    found = stored.lists.get(fold(name))
     if found is None:
-        remedy = near(name, stored.lists) or "name it in the column `lists` of a sheet first"
+        remedy = near(name, stored.lists.values()) or "name it in the column `lists` of a sheet first"
         raise NotFound(f"there is no list {name!r} to replace", remedy=remedy)
     return found
 
@@ -174,6 +182,7 @@ def _match(draft: Draft, stored: _Stored) -> Organization | None:
 def _step(
     draft: Draft,
     row: Organization | None,
+    *,
     columns: frozenset[str],
     stored: _Stored,
     whole: str | None,
@@ -200,12 +209,15 @@ def _step(
     if new.sheet_id is None:
         new = replace(new, sheet_id=make_id(new, stored.taken))
         stored.taken.add(new.sheet_id or "")
-    lists = (*draft.lists, *((whole,) if whole and whole not in draft.lists else ()))
+    named = [stored.lists.setdefault(fold(name), name) for name in (*draft.lists, *((whole,) if whole else ()))]
+    lists = tuple(dict.fromkeys(named))
     if row is None or old is None:
         lines = tuple(f"new mailbox {mail.address} ({mail.role})" for mail, _ in draft.mails)
         mails = tuple(mail for mail, _ in draft.mails)
         return Step(Verdict.ADD, new.name, tuple(draft.rows), None, new, add=mails, join=lists, lines=lines)
-    return _changed(draft, row, old, new, columns, stored, lists, whole=whole is not None, today=today)
+    return _changed(
+        draft, row, old, new, columns=columns, stored=stored, lists=lists, whole=whole is not None, today=today
+    )
 
 
 def _combined(draft: Draft, old: Particulars | None, columns: frozenset[str]) -> Particulars:
@@ -237,10 +249,10 @@ def _changed(
     row: Organization,
     old: Particulars,
     new: Particulars,
+    *,
     columns: frozenset[str],
     stored: _Stored,
     lists: Sequence[str],
-    *,
     whole: bool,
     today: dt.date,
 ) -> Step:

@@ -1,0 +1,58 @@
+"""Changes of contacts and lists in the home's chain, and the history of an organization read back from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from lists.changes import Change
+from mailer.register.chain import HOME, append
+from mailer.register.models import Link
+
+ACTION = "contacts-changed"
+#: Changes in one link: an import of thousands of rows makes few links, each still readable.
+_TOGETHER = 200
+
+
+async def record(
+    session: AsyncSession, changes: Sequence[Change], *, by: str, at: datetime, source: str | None = None
+) -> None:
+    """Append *changes* to the home's chain, in the transaction that makes them.
+
+    Args:
+        session: from `database.write()`.
+        changes: as `lists` returned them; none append nothing.
+        by: the coordinator.
+        at: when; aware.
+        source: what they came from, such as a sheet's name and sha256.
+    """
+    for start in range(0, len(changes), _TOGETHER):
+        some = changes[start : start + _TOGETHER]
+        subject: dict[str, Any] = {"changes": [change.as_dict() for change in some]}
+        if source is not None:
+            subject["source"] = source
+        await append(session, HOME, ACTION, subject, by=by, at=at)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One change of an organization as the register tells it."""
+
+    at: datetime
+    by: str
+    change: Change
+    source: str | None
+
+
+async def history(session: AsyncSession, organization_id: int) -> list[Told]:
+    """All changes of an organization, its mailboxes and lists, the oldest first."""
+    links = await session.scalars(select(Link).where(Link.chain == HOME, Link.action == ACTION).order_by(Link.seq))
+    return [
+        Told(link.at, link.by, Change(**one), link.subject.get("source"))
+        for link in links
+        for one in link.subject["changes"]
+        if one["organization_id"] == organization_id
+    ]
