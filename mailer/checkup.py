@@ -63,7 +63,7 @@ async def look(home: Path, clock: Clock, environment: Mapping[str, str] | None =
             yield _red("settings", one)
         yield Line("database, relays", Light.YELLOW, "not looked at", "correct the settings first")
         return
-    yield Line("settings", Light.GREEN, f"{len(loaded.settings.relays)} relays, {len(loaded.settings.senders)} senders")
+    yield Line("settings", Light.GREEN, _names(loaded.settings))
     for warning in loaded.warnings:
         yield Line("settings", Light.YELLOW, warning, "see config/default.toml")
     yield await database(home, loaded.settings)
@@ -75,9 +75,15 @@ async def look(home: Path, clock: Clock, environment: Mapping[str, str] | None =
             "add a section [relays.main] to chancery.toml",
         )
     for name, relay in loaded.settings.relays.items():
-        for line in secrets(name, relay, home):
+        lines = list(secrets(name, relay, home))
+        for line in lines or [await reach(name, relay, home, clock.now())]:
             yield line
-        yield await reach(name, relay, home, clock.now())
+
+
+def _names(settings: Settings) -> str:
+    return "; ".join(
+        f"{section} {', '.join(getattr(settings, section)) or 'none'}" for section in ("relays", "senders", "issuers")
+    )
 
 
 def program() -> Iterator[Line]:

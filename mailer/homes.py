@@ -160,25 +160,27 @@ def settings_text(first: First) -> str:
     login = first.username or (None if first.host else "circulars")
     host = first.host or ("" if first.preset in {"microsoft365", "google"} else "smtp.example.org")
     relay = [
-        f"preset = {_toml(first.preset or 'postfix')}",
-        f"host = {_toml(host)}" if host else "# host = ...                          # the preset has it",
-        f"port = {first.port}"
-        if first.port
-        else '# port = 587                        # 465 goes with tls = "implicit"',
-        '# tls = "starttls"                   # implicit | starttls | none (none: this machine only)',
+        (
+            f"preset = {_toml(first.preset or 'postfix')}",
+            "postfix | microsoft365 | google: limits, TLS and login that fit",
+        ),
+        (f"host = {_toml(host)}", "") if host else ("# host", "the preset has it"),
+        (f"port = {first.port}" if first.port else "# port = 587", 'port 465 goes with tls = "implicit"'),
+        ('# tls = "starttls"', "implicit | starttls | none (none: this machine only)"),
+        (
+            f"ca_file = {_toml(first.ca_file)}" if first.ca_file else '# ca_file = "relay-ca.pem"',
+            "the office's own authority",
+        ),
+        (f"username = {_toml(login)}" if login else '# username = "circulars"', ""),
+        (("" if login else "# ") + 'password_file = "relay.password"', "holds the password as its only line"),
     ]
-    relay += [f"ca_file = {_toml(first.ca_file)}"] if first.ca_file else []
-    relay += (
-        [f"username = {_toml(login)}", 'password_file = "relay.password"']
-        if login
-        else ['# username = "circulars"', '# password_file = "relay.password"']
-    )
+    lines = "\n".join(f"{setting:<38} # {remark}" if remark else setting for setting, remark in relay)
     return f"""\
 # Settings of this home. What is not here has its default: `chancery settings` shows all of them, and where each comes from.
 # A text in "..." can differ by language: {{ en = "...", fr = "..." }}
 
 [relays.main]                          # the mail server that takes our letters
-{chr(10).join(relay)}
+{lines}
 
 [senders.secretariat]                  # the mailbox that circulars leave from
 name = "Secretariat"

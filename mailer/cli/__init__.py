@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -59,12 +60,36 @@ def _assemble() -> typer.Typer:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; errors become one line on standard error and an exit code."""
+    """Run one command; errors become a line each on standard error, and an exit code (DESIGN section 8)."""
     try:
         result = _assemble()(args=arguments, standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        return context.INTERRUPTED
     except ChanceryError as error:
         if context.given.debug:
             raise
-        print(f"chancery: {error}", file=sys.stderr)
+        _tell(str(error))
         return error.exit_code
+    except BrokenPipeError:  # the reader of our output has gone; Python would complain once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return context.OK
+    except Exception as error:
+        if hasattr(error, "format_message"):  # Typer's own: a wrong option or argument
+            words = error.format_message().rstrip(". ")
+            if words.startswith("Usage:"):  # nothing was asked for
+                print(words)
+            else:
+                _tell(f"{words}. The option --help shows what is known.")
+            return context.BAD_INPUT
+        if context.given.debug:
+            raise
+        _tell(
+            f"an error that was not foreseen ({type(error).__name__}: {error}). Run it again with --debug, and report what it shows."
+        )
+        return context.FAILED
     return result if isinstance(result, int) else context.OK
+
+
+def _tell(text: str) -> None:
+    for line in text.splitlines():
+        print(f"chancery: {line}", file=sys.stderr)

@@ -10,15 +10,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from mailer import coordinators
-from mailer.app import App, open_app
 from mailer.errors import SettingsError
+
+if TYPE_CHECKING:  # `--help` must not load the house
+    from mailer.app import App
 
 T = TypeVar("T")
 
@@ -76,12 +78,15 @@ def find_home() -> Path:
     return named.resolve()
 
 
-def with_app(work: Callable[[App], Awaitable[T]], *, check_schema: bool = True) -> T:
+def with_app(work: "Callable[[App], Awaitable[T]]", *, check_schema: bool = True) -> T:
     """Open the home, run *work* with it, close it."""
+    from mailer.app import open_app
     from mailer.settings_loader import load
 
     home = find_home()
     loaded = load(home)
+    for warning in loaded.warnings:
+        print(f"chancery: {warning}", file=sys.stderr)
     by = coordinators.acting(given.by)
 
     async def run() -> T:
