@@ -106,6 +106,7 @@ BODIES = {
     "end of data": "hi\r\n.\r\nMAIL FROM:<a@else.example>\r\nRCPT TO:<b@else.example>\r\nDATA\r\n",
     "end of data by LF": "hi\n.\nMAIL FROM:<a@else.example>\n.\n",
     "end of data by CR": "hi\r.\rMAIL FROM:<a@else.example>\r.\r\n.\n",
+    "escape where a dotted line is broken": "\n".join(f".{'x' * n}={'y' * 40}" for n in range(55, 76)),
     "our boundary": f"--{BOUNDARY}\n--{BOUNDARY}--\n--alt{BOUNDARY}--\n",
     "another boundary": "--===============1234567890==--\n",
     "emoji": "\U0001f4ce" * 400,
