@@ -14,6 +14,8 @@ from mailer.circulars.difference import changes
 from mailer.circulars.document import Document
 from mailer.circulars.models import Blob, Circular, Recipient, Waiver
 from mailer.circulars.states import CircularState, RecipientState, check_move
+from mailer.clock import Clock
+from mailer.database import Sessions
 from mailer.errors import CircularError, NotAllowedNow
 from mailer.register import chain
 
@@ -44,7 +46,7 @@ async def new(desk: Desk, folder: Path, *, by: str) -> Circular:
     """
     document = reading.read(folder)
     blobs = _blobs(folder, document)
-    now, place = desk.clock.now(), str(folder.resolve())
+    now, place = desk.clock.now(), _place(folder)
     async with desk.database.write() as session:
         same = await session.scalars(
             select(Circular).where(Circular.folder == place, Circular.state.in_([state.value for state in CHANGEABLE]))
@@ -103,7 +105,7 @@ async def update_from_folder(desk: Desk, id_text: str | int, *, by: str, folder:
             )
         before = Document.from_json(circular.draft)
         differences = changes(before, document)
-        circular.folder = str(place.resolve())
+        circular.folder = _place(place)
         if before.digest == document.digest:
             return Updated(circular, [])
         voided = await _void(session, circular, before)
@@ -126,14 +128,16 @@ async def update_from_folder(desk: Desk, id_text: str | int, *, by: str, folder:
     return Updated(circular, differences, voided)
 
 
-async def cancel_unsent(desk: Desk, id_text: str | int, *, by: str, why: str = "") -> Circular:
+async def cancel_before_sending(
+    database: Sessions, clock: Clock, id_text: str | int, *, by: str, why: str = ""
+) -> Circular:
     """Give up a circular of which nothing has been sent; its reference is void and is not given again.
 
     Raises:
         NotAllowedNow: letters have begun to leave, or it is cancelled already.
     """
-    now = desk.clock.now()
-    async with desk.database.write() as session:
+    now = clock.now()
+    async with database.write() as session:
         circular = await find(session, id_text)
         state = CircularState(circular.state)
         if state not in CHANGEABLE:
@@ -156,6 +160,10 @@ async def cancel_unsent(desk: Desk, id_text: str | int, *, by: str, why: str = "
             at=now,
         )
     return circular
+
+
+def _place(folder: Path) -> str:
+    return str(folder.resolve())
 
 
 def _columns(document: Document) -> dict[str, object]:

@@ -52,9 +52,19 @@ class Planned:
     @classmethod
     def from_json(cls, plain: Sequence[Any]) -> "Planned":
         """Back from `as_json`."""
-        *start, audience, role, form, language, why, fields, boxes = plain
-        mailboxes = tuple(Mailbox(contact, address, name, Role(its)) for contact, address, name, its in boxes)
-        return cls(*start, audience, Role(role), Form(form), language, why, fields, mailboxes)
+        organization_id, organization, state_iso3, audience, role, form, language, why, fields, boxes = plain
+        return cls(
+            organization_id=organization_id,
+            organization=organization,
+            state_iso3=state_iso3,
+            audience=audience,
+            role=Role(role),
+            form=Form(form),
+            language=language,
+            why=why,
+            fields=fields,
+            mailboxes=tuple(Mailbox(contact, address, name, Role(its)) for contact, address, name, its in boxes),
+        )
 
     def named(self, role: Role) -> tuple[tuple[str, str], ...]:
         """(name, address) of its mailboxes of that role, as compose takes them."""

@@ -11,6 +11,7 @@ from lists import audiences
 from lists.findings import Finding
 from lists.kinds import Severity
 from mailer.circulars import planning, snapshot
+from mailer.circulars.compose import THREAD
 from mailer.circulars.desk import Desk, name_of
 from mailer.circulars.document import Document
 from mailer.circulars.frozen import Frozen, text_key
@@ -18,7 +19,6 @@ from mailer.circulars.models import Blob, Circular, Letter, Recipient, Snapshot
 from mailer.circulars.planning import Planned
 from mailer.circulars.sources import Earlier, reminder_source, source_for
 from mailer.circulars.states import RecipientState
-from mailer.circulars.compose import THREAD
 from mailer.errors import BadInput, ChanceryError
 from mailer.letters import catalog, lint, wording
 from mailer.letters import compile as compiling
@@ -208,6 +208,8 @@ def _texts(desk: Desk, made: Prepared, earlier: Earlier | None) -> dict[str, Com
 
 def _compile(made: Prepared, template: catalog.Template, source: Source) -> Compiled | None:
     found = [*compiling.problems(template, source), *lint.findings(source)]
+    if template.name == REMINDER_TEMPLATE:
+        found = [one for one in found if one.code != "value-unused"]  # the values are those of the circular
     made.findings += [one for one in found if one not in made.findings]
     if any(one.severity is Severity.ERROR for one in found):
         return None
@@ -230,30 +232,29 @@ def _reminders(desk: Desk, made: Prepared) -> list[dict[str, Compiled]] | None:
         return None
     whole = True
     compiled: list[dict[str, Compiled]] = []
-    parents = {source.language: source for source in reversed(made.sources.values())}
     for ordinal, reminder in enumerate(document.reminders, 1):
         texts: dict[str, Compiled] = {}
-        for language in document.languages:
-            if language not in reminder.texts or language not in parents:
+        for parent in made.sources.values():
+            if parent.language not in reminder.texts:
                 whole = False  # told as text-missing
                 continue
             source = reminder_source(
-                parents[language],
+                parent,
                 document,
                 reminder,
                 ordinal=ordinal,
-                form=template.form,
+                form=parent.form if parent.form in template.forms else template.form,
                 reference=made.reference,
                 date=desk.reminder_day(document.reply_by or document.date, reminder.before),
-                wording=wording.load(language, desk.templates),
+                wording=wording.load(parent.language, desk.templates),
             )
             one = _compile(made, template, source)
             if one is None:
                 whole = False
             else:
-                texts[text_key(template.form, language)] = one
+                texts[text_key(source.form, source.language)] = one
         compiled.append(texts)
-    return compiled if whole else None
+    return compiled if whole and made.sources else None
 
 
 def _calendars(made: Prepared, sender: Sender) -> dict[str, str]:

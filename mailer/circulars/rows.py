@@ -175,7 +175,7 @@ async def digests_of_rows(session: AsyncSession, circular_id: int, snapshot_dige
 async def drop(session: AsyncSession, circular_id: int) -> None:
     """Take away all that an approval has written."""
     for table in (Recipient, Letter, PlanBatch, Snapshot):
-        await session.execute(delete(table).where(table.circular_id == circular_id))  # type: ignore[attr-defined] # each has it
+        await session.execute(delete(table).where(table.circular_id == circular_id))
 
 
 def tokens(count: int) -> list[str]:

@@ -104,14 +104,12 @@ def reminder_source(
     """What a reminder in `parent.language` is compiled from: the circular's source with the reminder's own text, of the day it is due."""
     speak = _Texts(parent.language)
     own = speak.of(reminder.subject)
-    label = wording.labels.get("reminder", "")
     return letters.Source(
         **{
             **{name: getattr(parent, name) for name in _KEPT},
             "form": form,
             "date": date,
-            "subject": own
-            or (f"{label}{parent.subject}" if label.endswith(" ") else f"{label}: {parent.subject}".removeprefix(": ")),
+            "subject": own or f"{wording.labels.get('reminder', '')} {parent.subject}".strip(),
             "body": reminder.texts.get(parent.language, ""),
             "body_where": f"{reminder.text}.{parent.language}.md",
             "reference": of_reminder(reference, ordinal) if document.print_reference else None,

@@ -1,0 +1,292 @@
+"""Approval: freezes a draft and writes its letters, so that a kill at any moment loses nothing.
+
+1. The check is made on one consistent view. What stops and is not waived stops here; nothing is written.
+2. First transaction: the draft and the lists are still those that were checked; snapshot, plan, digests and waivers are stored, the
+   state becomes `freezing`.
+3. One transaction per batch of 500 letters (`circulars.rows`).
+4. The rows are read back and their digests compared. Last transaction: the lists are still those of step 2, the state becomes
+   `approved`. Where they are not, the rows are dropped and all starts anew with step 1.
+
+`approve` of a circular that is `freezing` goes on at 3.
+"""
+
+import difflib
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from lists.changes import revision
+from lists.findings import Finding, stops
+from lists.kinds import Severity
+from mailer.circulars import rows
+from mailer.circulars.checks import Checked, check
+from mailer.circulars.desk import Desk, find, name_of
+from mailer.circulars.document import Document
+from mailer.circulars.drafting import store_blob
+from mailer.circulars.frozen import Frozen
+from mailer.circulars.models import Circular, Letter, PlanBatch, Recipient, Snapshot, Waiver
+from mailer.circulars.planning import digests_of
+from mailer.circulars.states import CircularState
+from mailer.clock import Clock
+from mailer.database import Sessions
+from mailer.errors import BadInput, CannotDo, Defect, NotAllowedNow, NotFound, NotPermitted
+from mailer.register import chain
+
+#: How often an approval starts anew because somebody works on the lists meanwhile.
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What an approval came to.
+
+    Attributes:
+        stopped: findings that stop it; where there is one, nothing was done.
+        findings: all that the check found; empty where a killed approval went on.
+        by_audience, by_language: letters.
+    """
+
+    circular: Circular
+    stopped: Sequence[Finding] = ()
+    findings: Sequence[Finding] = ()
+    letters: int = 0
+    recipients: int = 0
+    by_audience: dict[str, int] = field(default_factory=dict)
+    by_language: dict[str, int] = field(default_factory=dict)
+    not_addressed: Sequence[dict[str, str]] = ()
+
+
+async def approve(
+    desk: Desk,
+    id_text: str | int,
+    *,
+    by: str,
+    waive: Sequence[str] = (),
+    why: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Approval:
+    """Freeze a draft and write its letters; of one that a kill left half written, write the rest.
+
+    Args:
+        desk: where.
+        id_text: number or reference.
+        by: who approves.
+        waive: findings to set aside, by `Finding.name` or by code for all of a kind.
+        why: the reason; needed with *waive*.
+        progress: told letters written and letters in all, after each batch.
+
+    Raises:
+        NotPermitted: a second person has to approve.
+        NotAllowedNow: it is approved, sent or cancelled already.
+        BadInput: a waiver names no finding, or one that can't be waived, or has no reason.
+    """
+    if waive and not (why or "").strip():
+        raise BadInput("a reason is needed", where="--waive", remedy='say it with --why "..."')
+    findings: list[Finding] = []
+    for _ in range(_TRIES):
+        async with desk.database.read() as session:
+            circular = await find(session, id_text)
+            _permit(circular, desk, by)
+            checked = await check(session, circular, desk) if circular.state == CircularState.DRAFT else None
+            waived = await _waived(session, circular) if checked else {}
+        if checked is not None:
+            findings = checked.findings
+            new = _new_waivers(findings, waive, (why or "").strip(), circular)
+            left = [one for one in stops(findings) if not _covers({*waived, *new}, one)]
+            if left:
+                return Approval(circular, left, findings, not_addressed=checked.not_addressed)
+            if not await _begin(desk, circular, checked, new, by):
+                continue
+        await _write_rows(desk.database, circular.id, progress)
+        if await seal(desk.database, desk.clock, circular.id, by=by):
+            return await _told(desk, circular.id, findings)
+    raise CannotDo(
+        "the contacts or lists keep changing while it is being approved", where=name_of(circular), remedy="try again"
+    )
+
+
+def _permit(circular: Circular, desk: Desk, by: str) -> None:
+    if circular.parent_id is not None and circular.state != CircularState.FREEZING:
+        raise NotAllowedNow("a reminder was approved with its circular", where=name_of(circular))
+    if circular.state not in {CircularState.DRAFT, CircularState.FREEZING}:
+        raise NotAllowedNow(
+            f"it is {circular.state.value} already" if circular.state != CircularState.CANCELLED else "it is cancelled",
+            where=name_of(circular),
+        )
+    if desk.settings.approval.two_people and by.strip().casefold() == circular.drafted_by.strip().casefold():
+        raise NotPermitted(
+            f"{circular.drafted_by} drafted it, and the settings ask that somebody else approves",
+            where=name_of(circular),
+            remedy="have another coordinator approve it (--by NAME)",
+        )
+
+
+async def _waived(session: AsyncSession, circular: Circular) -> dict[str, str]:
+    """Findings waived for the draft as it is now, with the reasons."""
+    digest = Document.from_json(circular.draft).digest
+    found = await session.execute(
+        select(Waiver.finding, Waiver.why).where(Waiver.circular_id == circular.id, Waiver.draft_digest == digest)
+    )
+    return dict(found.tuples().all())
+
+
+def _new_waivers(findings: Iterable[Finding], waive: Sequence[str], why: str, circular: Circular) -> dict[str, str]:
+    """What is waived now: the name of each finding that is meant, with the reason.
+
+    Raises:
+        BadInput: a name fits no finding, or one that can't be waived.
+    """
+    new: dict[str, str] = {}
+    for name in dict.fromkeys(waive):
+        meant = [one for one in findings if name in {one.name, one.code}]
+        if not meant:
+            names = [one.name for one in findings if one.severity is Severity.WAIVABLE]
+            near = difflib.get_close_matches(name, names, n=1) or names[:1]
+            raise NotFound(
+                f"the check finds no {name!r}",
+                where=name_of(circular),
+                remedy=f"did you mean {near[0]}" if near else "nothing needs to be waived",
+            )
+        if not any(one.severity is Severity.WAIVABLE for one in meant):
+            raise BadInput(
+                f"{name} can't be waived ({meant[0].severity.value})",
+                where=name_of(circular),
+                remedy=meant[0].remedy or None,
+            )
+        new |= {one.name: why for one in meant if one.severity is Severity.WAIVABLE}
+    return new
+
+
+def _covers(waived: Iterable[str], one: Finding) -> bool:
+    return one.severity is Severity.WAIVABLE and one.name in waived
+
+
+async def _begin(desk: Desk, seen: Circular, checked: Checked, new: dict[str, str], by: str) -> bool:
+    """The first transaction; False where draft or lists are no longer those that were checked."""
+    prepared, now = checked.prepared, desk.clock.now()
+    frozen, resolved = prepared.frozen, prepared.resolved
+    if frozen is None or resolved is None:
+        raise Defect("a draft without findings could not be composed", where=name_of(seen))
+    digests = digests_of(frozen.digest, prepared.planned)
+    async with desk.database.write() as session:
+        circular = await find(session, seen.id)
+        same = circular.state == CircularState.DRAFT and circular.draft == seen.draft
+        if not same or await revision(session) != resolved.revision:
+            return False
+        for finding, why in new.items():
+            await session.execute(
+                insert(Waiver).values(
+                    circular_id=circular.id,
+                    draft_digest=prepared.document.digest,
+                    finding=finding,
+                    why=why,
+                    by=by,
+                    at=now,
+                )
+            )
+            subject = {"finding": finding, "why": why, "draft_digest": prepared.document.digest}
+            await chain.append(session, chain.chain_of(circular.id), "finding-waived", subject, by=by, at=now)
+        for sha256, data in prepared.files.items():
+            await store_blob(session, data, sha256)
+        await rows.store_plan(
+            session,
+            circular.id,
+            document=frozen.document,
+            planned=prepared.planned,
+            not_addressed=checked.not_addressed,
+            mailboxes_of=prepared.on,
+        )
+        circular.state, circular.approved_by = CircularState.FREEZING, by
+        circular.text_digest, circular.mailbox_digest = digests.text, digests.mailboxes
+        circular.lists_revision = resolved.revision
+    return True
+
+
+async def _write_rows(database: Sessions, circular_id: int, progress: Callable[[int, int], None] | None) -> None:
+    async with database.read() as session:
+        batches = await session.scalar(select(Snapshot.batches).where(Snapshot.circular_id == circular_id)) or 0
+        left = await session.scalar(select(func.count()).where(PlanBatch.circular_id == circular_id)) or 0
+    done = (batches - left) * rows.BATCH
+    while written := await rows.write_next(database, circular_id):
+        done += written
+        if progress is not None:
+            progress(done, max(done, (batches - 1) * rows.BATCH + 1))
+
+
+async def seal(database: Sessions, clock: Clock, circular_id: int, *, by: str) -> bool:
+    """The last transaction: compare the rows with what was to be written, and let the circular be `approved`.
+
+    Returns:
+        False where the lists changed meanwhile: the rows were dropped, and the circular is a draft again. (A reminder takes its
+        mailboxes as they were at its first transaction.)
+
+    Raises:
+        Defect: the rows are not those of the digest; they were dropped.
+    """
+    async with database.read() as session:
+        circular = await find(session, circular_id)
+        if circular.state == CircularState.APPROVED:
+            return True  # another process has finished it
+        document = await session.scalar(select(Snapshot.document).where(Snapshot.circular_id == circular_id))
+        if document is None:
+            return False
+        digests, letters = await rows.digests_of_rows(session, circular_id, Frozen(document, {}).digest)
+        recipients = await session.scalar(select(func.count()).where(Recipient.circular_id == circular_id)) or 0
+    same = (digests.text, digests.mailboxes) == (circular.text_digest, circular.mailbox_digest)
+    now = clock.now()
+    async with database.write() as session:
+        circular = await find(session, circular_id)
+        if circular.state == CircularState.APPROVED:
+            return True
+        if circular.state != CircularState.FREEZING:
+            return False
+        if same and (circular.parent_id is not None or await revision(session) == circular.lists_revision):
+            circular.state, circular.approved_at = CircularState.APPROVED, now
+            subject = {
+                "reference": circular.reference,
+                "letters": letters,
+                "recipients": recipients,
+                "text_digest": circular.text_digest,
+                "mailbox_digest": circular.mailbox_digest,
+                "lists_revision": circular.lists_revision,
+                "composer": document["composer"],
+            }
+            who = circular.approved_by or by
+            await chain.append(session, chain.chain_of(circular_id), "circular-approved", subject, by=who, at=now)
+            return True
+        await rows.drop(session, circular_id)
+        circular.state, circular.approved_by = CircularState.DRAFT, None
+        circular.text_digest = circular.mailbox_digest = circular.lists_revision = None
+    if not same:
+        raise Defect("the letters that were written are not those that were checked", where=name_of(circular))
+    return False
+
+
+async def _told(desk: Desk, circular_id: int, findings: Sequence[Finding]) -> Approval:
+    async with desk.database.read() as session:
+        circular = await find(session, circular_id)
+        by_audience: Tally[str] = Tally()
+        by_language: Tally[str] = Tally()
+        counted = await session.execute(
+            select(Letter.audience, Letter.language, func.count())
+            .where(Letter.circular_id == circular_id)
+            .group_by(Letter.audience, Letter.language)
+            .order_by(func.min(Letter.position))
+        )
+        for audience, language, count in counted:
+            by_audience[audience] += count
+            by_language[language] += count
+        recipients = await session.scalar(select(func.count()).where(Recipient.circular_id == circular_id)) or 0
+        unaddressed = await session.scalar(select(Snapshot.not_addressed).where(Snapshot.circular_id == circular_id))
+    return Approval(
+        circular,
+        findings=findings,
+        letters=by_audience.total(),
+        recipients=recipients,
+        by_audience=dict(by_audience),
+        by_language=dict(by_language),
+        not_addressed=unaddressed or (),
+    )
