@@ -82,7 +82,7 @@ def _relay(key: Key, relay: Relay) -> Iterator[Problem]:
         yield Problem((*key, "username"), "there is a username but no password", 'add password_file = "relay.password"')
     if relay.username is None and secret:
         yield Problem((*key, "username"), "there is a password but no username", 'add username = "..."')
-    for field in ("host", "username", "helo"):
+    for field in ("username", "helo"):
         value = getattr(relay, field)
         if value is not None and (not value.strip() or not value.isprintable()):
             yield Problem(

@@ -84,7 +84,11 @@ def load(home: Path | None, environment: Mapping[str, str] | None = None) -> Loa
     merge.settle_passwords()
     settings, wrong = _validated(merge.data)
     found += wrong
-    found += [problem for problem in problems(settings) if not any(_covers(other.key, problem.key) for other in found)]
+    found += [
+        problem
+        for problem in problems(settings)
+        if not any(other.key and _covers(other.key, problem.key) for other in found)
+    ]
     found.sort(key=merge.place)
     errors = [merge.error(problem) for problem in found if problem.stops]
     if len(errors) == 1:

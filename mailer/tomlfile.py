@@ -142,7 +142,7 @@ def explain(text: str, message: str) -> tuple[int, str, str | None]:
             "a backslash has a meaning of its own between double quotes",
             "write \\\\, or use single quotes: 'C:\\folder'",
         )
-    if technical.startswith(("Unclosed array", "Unclosed inline table")):
+    if technical.startswith(("Unclosed array", "Unclosed inline table")) and line[: column - 1].strip():
         return number, "a comma or a closing bracket is missing", None
     if "Expected '=' after a key" in technical or technical.startswith("Invalid statement"):
         return number, *_no_statement(line)
