@@ -295,17 +295,20 @@ class _Resolver:
 
     def _take_state(self, rule: Rule, role: Role, state: State, rows: list[Organization], why: str) -> None:
         answered = False
-        missed: list[str] = []
+        missing: list[str] = []  # seats where it has nobody
+        empty: list[str] = []  # those there without a mailbox
         for seat in rule.seats or (None,):
             here = [row for row in rows if seat is None or row.seat == seat]
             for row in here:
                 kind = KIND_WORDS[OrganizationKind(row.kind)]
-                instead = f", as {' and '.join(missed)}" if missed else ""
+                instead = f", as {missed}" if (missed := _missed(missing, empty)) else ""
                 answered |= self._give(rule, role, row, f"{why}; {kind}{at(row.seat)}{instead}")
             if answered:
                 break
-            empty = f"its {KIND_WORDS[OrganizationKind(here[0].kind)]}{at(seat)} has no mailbox" if here else ""
-            missed.append(empty or (f"it has no mission{at(seat)}" if seat else "it has no mission or ministry here"))
+            if here:
+                empty.append(f"its {KIND_WORDS[OrganizationKind(here[0].kind)]}{at(seat)}")
+            else:
+                missing.append(at(seat))
         for row in rows:
             self._seen.setdefault(row.id, f"its seat is {_seat(row.seat)}; {rule.text} takes another")
         if answered or state.iso3 in self._out_states:
@@ -313,7 +316,7 @@ class _Resolver:
         else:
             elsewhere = sorted({_seat(row.seat) for row in rows if rule.seats and row.seat not in rule.seats})
             other = f"; there is one in {', '.join(elsewhere)}" if elsewhere else ""
-            reason = f"{', and '.join(missed)} on {day(self.on)}{other}"
+            reason = f"{_missed(missing, empty, self.on)}{other}"
             self._nobody.append((Unaddressed(state.iso3, state.name(), rule.audience, reason), role))
 
     def _give(self, rule: Rule, role: Role, row: Organization, why: str) -> bool:
@@ -363,6 +366,18 @@ class _Resolver:
             for key, why in self._seen.items()
             if key not in self._taken and key not in self.excluded
         )
+
+
+def _missed(missing: Sequence[str], empty: Sequence[str], on: dt.date | None = None) -> str:
+    """Why a State has nobody at the seats: `no mission in Geneva or in New York is known`."""
+    parts = []
+    if missing:
+        what = "mission" if any(missing) else "mission or ministry"
+        parts.append(f"no {what}{' or'.join(missing)} is known")
+    if empty:
+        when = f" on {day(on)}" if on else ""
+        parts.append(f"{' and '.join(empty)} {'has' if len(empty) == 1 else 'have'} no mailbox{when}")
+    return " and ".join(parts)
 
 
 def _seat(seat: str | None) -> str:
