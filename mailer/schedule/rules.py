@@ -118,6 +118,26 @@ def reminder_due(reply_by: dt.date, days_before: int, *, at: dt.time, zone: str,
     return Due(moment(day, at, zone_of(zone)), f"{words}, at {at:%H:%M} ({zone})")
 
 
+def parse_moment(text: str, *, zone: str, at: dt.time) -> dt.datetime:
+    """A moment as a person writes it, in UTC: `2006-07-10 09:00` in *zone*, `2006-07-10` at *at*, or with an offset of its own.
+
+    Raises:
+        BadInput: it is no moment.
+    """
+    given = text.strip()
+    try:
+        if len(given) == len("2006-07-10"):
+            return moment(dt.date.fromisoformat(given), at, zone_of(zone))
+        read = dt.datetime.fromisoformat(given)
+    except ValueError as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"{text!r} is no day and hour", where="--at", remedy="write it as 2006-07-10T09:00") from None
+    if read.tzinfo is not None:
+        return read.astimezone(dt.UTC)
+    return moment(read.date(), read.time(), zone_of(zone))
+
+
 def in_words(day: dt.date) -> str:
     """`Friday 14 July 2006`."""
     return f"{day:%A} {day.day} {day:%B %Y}"

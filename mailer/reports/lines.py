@@ -1,0 +1,261 @@
+"""The shapes of a report: what every format prints. Pure: counts and problems are computed from the lines."""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from lists.kinds import Form, Role
+from mailer.circulars.states import CircularState, LetterState, RecipientState
+from mailer.reports.explain import RECIPIENT_WORDS, Explained, explain
+from mailer.schedule.models import ScheduleKind, ScheduleState
+from mailer.schedule.service import ScheduleLine
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientLine:
+    """An address on a letter and its last outcome.
+
+    Attributes:
+        reply: the relay's literal words with their code (`550 5.1.1 No such user`); None: it has not spoken.
+        why: our own reason, if the account has one.
+        next_at: when it is tried again.
+    """
+
+    address: str
+    name: str
+    role: Role
+    state: RecipientState
+    reply: str | None
+    code: int | None
+    enhanced: str | None
+    why: str | None
+    at: dt.datetime | None
+    next_at: dt.datetime | None
+    tries: int
+    evidence: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def explained(self) -> Explained:
+        """What became of it in plain words, and the next step."""
+        return explain(self.state, self.code, self.enhanced, self.why)
+
+
+@dataclass(frozen=True, slots=True)
+class LetterLine:
+    """A letter and what became of it.
+
+    Attributes:
+        chosen: why the organization is in the audience, and why in this language.
+        attempts: tries of which something came.
+        sent_at: when content first left.
+        reminders: how many reminders of it were handed over.
+        answer: the organization's last answer.
+    """
+
+    id: int
+    organization_id: int
+    organization: str
+    state_iso3: str | None
+    audience: str
+    role: Role
+    form: Form
+    language: str
+    message_id: str
+    state: LetterState
+    chosen: str
+    attempts: int
+    sha256: str | None
+    sent_at: dt.datetime | None
+    recipients: tuple[RecipientLine, ...]
+    reminders: int
+    answer: str | None
+
+    @property
+    def why(self) -> str:
+        """Why it is in its state, in words; empty where all is well."""
+        if self.state is LetterState.ACCEPTED:
+            return ""
+        told = [one.explained.what for one in self.recipients if one.state is not RecipientState.ACCEPTED]
+        return "; ".join(dict.fromkeys(told)) or ("it has no address" if not self.recipients else "")
+
+
+@dataclass(frozen=True, slots=True)
+class NotAddressed:
+    """Who of the audience gets no letter: a State, or an organization (then `state_iso3` is None)."""
+
+    state_iso3: str | None
+    name: str
+    audience: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What needs a person.
+
+    Attributes:
+        organization: whom it is about; empty: the circular itself.
+        said: the relay's literal words.
+        next_step: what to do, with the exact command.
+    """
+
+    organization: str
+    address: str
+    state: str
+    what: str
+    said: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceLine:
+    """The letters of one audience, counted."""
+
+    audience: str
+    role: Role
+    letters: int
+    states: Counter[LetterState]
+    answered: int
+    not_addressed: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """A circular's account at a moment.
+
+    Attributes:
+        zone: the zone in which people are told times.
+        parent: the reference of the circular that this is a reminder of.
+        schedules: its reminders and its scheduled sending.
+    """
+
+    id: int
+    reference: str
+    title: str
+    state: CircularState
+    date: dt.date
+    reply_by: dt.date | None
+    approved_by: str | None
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    held_why: str | None
+    parent: str | None
+    made_at: dt.datetime
+    zone: str
+    not_addressed: tuple[NotAddressed, ...]
+    letters: tuple[LetterLine, ...]
+    schedules: tuple[ScheduleLine, ...] = field(default=())
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """As `report --format json` has them; the last two wait for evidence."""
+        found = Counter(letter.state for letter in self.letters)
+        return {
+            "letters": len(self.letters),
+            **{state.value: found[state] for state in _JSON_ORDER},
+            "bounced": 0,
+            "delivered": 0,
+        }
+
+    @cached_property
+    def addresses(self) -> int:
+        """How many addresses the letters have."""
+        return sum(len(letter.recipients) for letter in self.letters)
+
+    @cached_property
+    def languages(self) -> dict[str, int]:
+        """Letters per language, most first."""
+        return dict(Counter(letter.language for letter in self.letters).most_common())
+
+    @cached_property
+    def by_audience(self) -> tuple[AudienceLine, ...]:
+        """Counted by audience and role, in the order of the letters; audiences that nobody answers for come last."""
+        missing = Counter(one.audience for one in self.not_addressed)
+        groups: dict[tuple[str, Role], list[LetterLine]] = {}
+        for letter in self.letters:
+            groups.setdefault((letter.audience, letter.role), []).append(letter)
+        for audience in missing:
+            if not any(there == audience for there, _ in groups):
+                groups[audience, Role.TO] = []
+        lines = []
+        for (audience, role), letters in groups.items():
+            states = Counter(letter.state for letter in letters)
+            answered = sum(letter.answer is not None for letter in letters)
+            lines.append(AudienceLine(audience, role, len(letters), states, answered, missing.pop(audience, 0)))
+        return tuple(lines)
+
+    @cached_property
+    def problems(self) -> tuple[Problem, ...]:
+        """What needs a person, the most pressing first."""
+        return (*_of_the_circular(self), *_of_letters(self))
+
+    @cached_property
+    def waiting(self) -> tuple[tuple[LetterLine, RecipientLine], ...]:
+        """Addresses that will be tried again by themselves, the next one first."""
+        found = [
+            (letter, one)
+            for letter in self.letters
+            for one in letter.recipients
+            if one.state is RecipientState.DEFERRED
+        ]
+        return tuple(sorted(found, key=lambda pair: pair[1].next_at or self.made_at))
+
+
+_JSON_ORDER = (
+    LetterState.QUEUED,
+    LetterState.SENDING,
+    LetterState.ACCEPTED,
+    LetterState.PARTLY,
+    LetterState.DEFERRED,
+    LetterState.REFUSED,
+    LetterState.EXPIRED,
+    LetterState.UNCERTAIN,
+    LetterState.WITHHELD,
+    LetterState.CANCELLED,
+)
+#: Recipients that need a person, the most pressing first.
+_PRESSING = (
+    RecipientState.UNCERTAIN,
+    RecipientState.REFUSED,
+    RecipientState.EXPIRED,
+    RecipientState.WITHHELD,
+)
+
+
+def _of_the_circular(report: Report) -> Iterable[Problem]:
+    name = report.reference
+    if report.held_why:
+        step = f"Mend it, then: chancery circular send {name}"
+        yield Problem("", "", "held", "nothing more leaves", report.held_why, step)
+    if report.state is CircularState.PAUSED:
+        yield Problem("", "", "paused", "it is paused", "", f"To go on: chancery circular resume {name}")
+    if report.state is CircularState.FREEZING:
+        step = f"Finish it: chancery circular approve {name}"
+        yield Problem("", "", "freezing", "its approval was interrupted", "", step)
+    for line in report.schedules:
+        if line.state is ScheduleState.MISSED:
+            again = "chancery reminders run --missed"
+            step = again if line.kind is ScheduleKind.REMINDER else f"chancery circular send {name}"
+            what = f"{line.what} was missed: {line.why}" if line.why else f"{line.what} was missed"
+            yield Problem("", "", "missed", what, "", f"To do it now: {step}")
+
+
+def _of_letters(report: Report) -> Iterable[Problem]:
+    for state in _PRESSING:
+        for letter in report.letters:
+            reached = any(one.state is RecipientState.ACCEPTED for one in letter.recipients)
+            for one in letter.recipients:
+                if one.state is not state:
+                    continue
+                told = one.explained
+                step = told.next_step(
+                    reference=report.reference, organization_id=letter.organization_id, letter_id=letter.id
+                )
+                if reached and state is not RecipientState.UNCERTAIN:
+                    step = "The letter reached another address of theirs; correct this one in the contacts: chancery contacts import FILE"
+                yield Problem(
+                    letter.organization, one.address, RECIPIENT_WORDS[state], told.what, one.reply or "", step
+                )
