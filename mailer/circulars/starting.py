@@ -153,7 +153,18 @@ def toml_of(document: Document, *, date: dt.date) -> str:
 
 
 _SECTIONS = frozenset(
-    "own_issuers wording values event contact_persons enclosures reminders texts lines follows".split()
+    [
+        "own_issuers",
+        "wording",
+        "values",
+        "event",
+        "contact_persons",
+        "enclosures",
+        "reminders",
+        "texts",
+        "lines",
+        "follows",
+    ]
 )
 
 

@@ -1,0 +1,79 @@
+"""One letter of a circular, ready to be shown: of a draft as it would leave today, of an approved one from its rows."""
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from lists.findings import stops
+from lists.kinds import Role
+from mailer.app import App
+from mailer.circulars import service
+from mailer.circulars.compose import LetterRow
+from mailer.circulars.desk import Desk
+from mailer.circulars.frozen import Frozen
+from mailer.circulars.models import Circular, Letter, Recipient
+from mailer.circulars.snapshot import load_frozen
+from mailer.circulars.states import CircularState
+from mailer.errors import CircularError
+from mailer.replies.find import Addressed, addressed, pick
+
+
+async def letter_of(app: App, desk: Desk, ident: str, organization: str) -> tuple[Frozen, LetterRow]:
+    """What the letter of *organization* is composed from.
+
+    Raises:
+        NotFound: no such circular, or it has no letter to that organization; near names are in the message.
+        CircularError: the draft can't be composed yet.
+    """
+    async with app.database.read() as session:
+        circular = await service.find(session, ident)
+        if circular.state in {CircularState.DRAFT, CircularState.FREEZING}:
+            return await _of_draft(session, circular, desk, organization)
+        return await _of_rows(session, circular, desk, organization)
+
+
+async def _of_draft(
+    session: AsyncSession, circular: Circular, desk: Desk, organization: str
+) -> tuple[Frozen, LetterRow]:
+    checked = await service.check(session, circular, desk)
+    prepared = checked.prepared
+    if prepared.frozen is None or prepared.resolved is None:
+        first = next(iter(stops(checked.findings)), None)
+        raise CircularError(
+            f"its letters can't be made yet ({first.what if first else 'see the check'})",
+            where=service.name_of(circular),
+            remedy=f"see all that is to be mended: chancery circular check {service.name_of(circular)}",
+        )
+    choices = [
+        Addressed(one.organization_id, one.organization, one.state_iso3, one.seat, position)
+        for position, one in enumerate(prepared.resolved.addressees)
+    ]
+    found = pick(choices, organization, desk.roll, circular=service.name_of(circular))
+    return prepared.frozen, service.row_of(prepared.planned[found.letter_id], desk.clock.now())
+
+
+async def _of_rows(
+    session: AsyncSession, circular: Circular, desk: Desk, organization: str
+) -> tuple[Frozen, LetterRow]:
+    choices = await addressed(session, circular.id)
+    found = pick(choices, organization, desk.roll, circular=service.name_of(circular))
+    letter = await session.get_one(Letter, found.letter_id)
+    boxes = (
+        await session.scalars(select(Recipient).where(Recipient.letter_id == letter.id).order_by(Recipient.id))
+    ).all()
+    named = {
+        role: tuple((box.name, box.address) for box in boxes if box.role is role and box.contact_id is not None)
+        for role in Role
+    }
+    if letter.mailboxes:
+        named = {role: tuple((name, address) for name, address in letter.mailboxes[role.value]) for role in Role}
+    row = LetterRow(
+        id=letter.id,
+        token=letter.token,
+        form=letter.form,
+        language=letter.language,
+        fields=letter.fields,
+        dated=letter.dated or desk.clock.now(),
+        to=named[Role.TO],
+        cc=named[Role.CC],
+    )
+    return await load_frozen(session, circular.id), row
