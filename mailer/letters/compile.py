@@ -25,6 +25,9 @@ from mailer.letters.tree import Choice, Open, Output, Piece, Print, Tree, Whole
 #: Raised whenever the same compiled letter and fields would give other text.
 COMPOSER = 1
 
+#: Bytes of HTML; a longer message is cut off in the most used web mail, at 102 KB (anchors/standards.md, M4).
+LARGEST_HTML = 100_000
+
 _HELD = re.compile("[\U00100000-\U0010ffff]|<!--chancery:([0-9]+)-->")
 _CSS_HOLDERS = 0x100000
 _EMPTY_LINES = re.compile(r"\n{3,}")
@@ -115,7 +118,10 @@ def problems(template: Template, source: Source) -> list[Finding]:
     found = [*fields.missing(template, source, used), *fields.clashes(template, source)]
     if not found:
         try:
-            compile_letter(template, source)
+            size = len(compile_letter(template, source).html.encode())
+            if size > LARGEST_HTML:
+                what = f"its HTML has {size:,} bytes, and mail programs cut it off at 102,400"
+                found = [Finding("html-size", Severity.WARNING, source.body_where, what, "shorten it", source.language)]
         except LetterError as error:
             found = [_as_finding(error, source)]
     return [*found, *fields.unused(source, used)]

@@ -1,8 +1,13 @@
 """Wrapping of the text form."""
 
+import re
+
 WIDTH = 72
 #: Where lines that go on after a label start (a tab in a frame's line).
 TAB = 12
+#: What is not torn apart at its spaces: a telephone number, a form of address and the name after it.
+_TOGETHER = re.compile(r"\+\d+(?: \d+)+|\b(?:M|Mr|Ms|Mrs|Dr)\. |\b(?:Mme|Mlle|Sra) ")
+_HELD = "\x00"
 
 
 def fill(text: str, first: str = "", rest: str = "", width: int = WIDTH) -> str:
@@ -26,7 +31,7 @@ def fill(text: str, first: str = "", rest: str = "", width: int = WIDTH) -> str:
         else:
             body = part
         current, empty = start, True
-        for word in body.split(" "):
+        for word in _TOGETHER.sub(lambda match: match[0].replace(" ", _HELD), body).split(" "):
             if not word:
                 continue
             if empty:
@@ -37,4 +42,4 @@ def fill(text: str, first: str = "", rest: str = "", width: int = WIDTH) -> str:
                 lines.append(current)
                 current = hang + word
         lines.append(current.rstrip(" "))
-    return "\n".join(lines)
+    return "\n".join(lines).replace(_HELD, " ")
