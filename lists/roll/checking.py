@@ -76,6 +76,10 @@ def _of(roll: "Roll", iso3: str) -> Iterator[Finding]:
         )
     yield from _withdrawal(where, iso3, dates)
     for event in dates.values():
+        if event.confidence in {"medium", "low"}:
+            why = event.note or event.basis or event.source
+            what = f"{event.kind} on {event.date} is of {event.confidence} confidence"
+            yield _finding(Severity.NOTE, "uncertain-date", where, iso3, what, why)
         if not state.exists(event.date):
             yield _finding(
                 Severity.ERROR,
@@ -117,10 +121,6 @@ def _withdrawal(where: str, iso3: str, dates: dict[EventKind, Event]) -> Iterato
             iso3,
             f"withdrew on {withdrew.date}, less than six months after its notice of {notified.date}",
             "check both dates with the depositary",
-        )
-    if withdrew.confidence in {"medium", "low"}:
-        yield _finding(
-            Severity.NOTE, "uncertain-date", where, iso3, f"{withdrew.date}: {withdrew.note or withdrew.confidence}", ""
         )
 
 

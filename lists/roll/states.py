@@ -4,7 +4,7 @@ import datetime as dt
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lists.kinds import LANGUAGES
 
@@ -27,7 +27,7 @@ class State:
 
     iso3: str
     iso2: str
-    names: Mapping[str, str]
+    names: Mapping[str, str] = field(hash=False)
     formal_en: str
     exists_from: dt.date | None
 
