@@ -130,7 +130,7 @@ async def _waived(session: AsyncSession, circular: Circular) -> dict[str, str]:
     found = await session.execute(
         select(Waiver.finding, Waiver.why).where(Waiver.circular_id == circular.id, Waiver.draft_digest == digest)
     )
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 def _new_waivers(findings: Iterable[Finding], waive: Sequence[str], why: str, circular: Circular) -> dict[str, str]:

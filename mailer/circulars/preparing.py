@@ -270,4 +270,4 @@ def _calendars(made: Prepared, sender: Sender) -> dict[str, str]:
 
 async def _blobs(session: AsyncSession, document: Document) -> dict[str, bytes]:
     found = await session.execute(select(Blob.sha256, Blob.data).where(Blob.sha256.in_(document.files)))
-    return dict(found.tuples().all())
+    return dict(found.all())

@@ -101,9 +101,7 @@ async def _insert(session: AsyncSession, circular_id: int, batch: int, letters: 
             await session.execute(
                 select(Letter.position, Letter.id).where(Letter.circular_id == circular_id, Letter.batch == batch)
             )
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     await session.execute(
         insert(Recipient),

@@ -137,7 +137,7 @@ async def blobs_of(session: AsyncSession, document: Mapping[str, Any]) -> dict[s
     """The bytes of every file that a snapshot encloses, by sha256."""
     wanted = {file["sha256"] for enclosed in document["enclosures"].values() for file in enclosed["files"]}
     found = await session.execute(select(Blob.sha256, Blob.data).where(Blob.sha256.in_(wanted)))
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 def _files(document: Document, language: str, calendar: str | None) -> list[dict[str, str]]:

@@ -104,9 +104,7 @@ async def start_from(desk: Desk, folder: Path, id_text: str) -> list[Path]:
         circular = await find(session, id_text)
         document = Document.from_json(circular.draft)
         blobs = dict(
-            (await session.execute(select(Blob.sha256, Blob.data).where(Blob.sha256.in_(document.files))))
-            .tuples()
-            .all()
+            (await session.execute(select(Blob.sha256, Blob.data).where(Blob.sha256.in_(document.files)))).all()
         )
     texts = {f"letter.{language}.md": text for language, text in document.texts.items()}
     for reminder in document.reminders:

@@ -97,7 +97,7 @@ async def listing(session: AsyncSession) -> list[dict[str, Any]]:
             "drafted_by": circular.drafted_by,
             "approved_by": circular.approved_by if circular.approved_at else None,
         }
-        for circular, letters in rows.tuples()
+        for circular, letters in rows
     ]
 
 
@@ -129,7 +129,7 @@ async def summary(session: AsyncSession, circular: Circular, desk: Desk) -> Summ
         letters=sum(count for *_, count in counted),
         recipients=recipients,
         not_addressed=unaddressed,
-        waivers=list(waivers.tuples()),
+        waivers=list(waivers),
         reminders=list(children),
         trouble=trouble,
     )

@@ -15,7 +15,6 @@ from mailer.cli.context import Format, FormatOption, show_rows, with_app
 
 if TYPE_CHECKING:
     from lists.findings import Finding
-    from mailer.circulars.desk import Desk
     from mailer.circulars.service import Approval
     from mailer.circulars.summary import Summary
 
@@ -33,22 +32,6 @@ class Shape(StrEnum):
     EML = "eml"
 
 
-def desk_of(app: App) -> "Desk":
-    """What the verbs on circulars work at."""
-    from mailer.circulars.desk import Desk
-    from mailer.schedule import rules
-
-    calendar = app.settings.calendar
-    return Desk(
-        database=app.database,
-        clock=app.clock,
-        settings=app.settings,
-        roll=app.roll,
-        templates=app.template_folders,
-        is_working_day=rules.working_days(calendar.country, calendar.subdivision),
-    )
-
-
 @app.command()
 def start(
     folder: Folder,
@@ -62,7 +45,7 @@ def start(
     async def work(app: App) -> list[Path]:
         from mailer.circulars import service
 
-        desk = desk_of(app)
+        desk = app.desk
         if earlier is not None:
             return await service.start_from(desk, folder, earlier)
         return service.start_folder(folder, template, folders=desk.templates, settings=desk.settings, today=desk.today)
@@ -79,7 +62,7 @@ def new(folder: Folder) -> None:
     async def work(app: App) -> str:
         from mailer.circulars import service
 
-        circular = await service.new(desk_of(app), folder, by=app.by)
+        circular = await service.new(app.desk, folder, by=app.by)
         return f"Draft {circular.id} has the reference {circular.reference}: {circular.title}"
 
     print(with_app(work))
@@ -98,7 +81,7 @@ def update(
     async def work(app: App) -> tuple[str, Sequence[tuple[str, str, str]], Sequence[str]]:
         from mailer.circulars import service
 
-        done = await service.update_from_folder(desk_of(app), ident, by=app.by, folder=folder)
+        done = await service.update_from_folder(app.desk, ident, by=app.by, folder=folder)
         return service.name_of(done.circular), done.changes, done.voided
 
     name, changes, voided = with_app(work)
@@ -141,7 +124,7 @@ def show(ident: Id, form: FormatOption = Format.TABLE) -> None:
         from mailer.circulars.summary import summary
 
         async with app.database.read() as session:
-            return await summary(session, await service.find(session, ident), desk_of(app))
+            return await summary(session, await service.find(session, ident), app.desk)
 
     seen = with_app(work)
     if form is Format.JSON:
@@ -203,7 +186,7 @@ def check(ident: Id, form: FormatOption = Format.TABLE) -> None:
         async with app.database.read() as session:
             circular = await service.find(session, ident)
             _only_drafts(circular)
-            checked = await service.check(session, circular, desk_of(app))
+            checked = await service.check(session, circular, app.desk)
         return service.name_of(circular), checked.findings, len(checked.prepared.planned), checked.largest
 
     name, findings, letters, largest = with_app(work)
@@ -280,7 +263,7 @@ def preview(
     async def work(app: App) -> bytes:
         from mailer.cli.previews import letter_of
 
-        frozen, row = await letter_of(app, desk_of(app), ident, organization)
+        frozen, row = await letter_of(app, app.desk, ident, organization)
         if shape is Shape.EML:
             from mailer.circulars.compose import compose
 
@@ -325,7 +308,7 @@ def approve(
             def progress(done: int, total: int) -> None:
                 context.err.print(f"{done} of about {total} letters written", end="\r", highlight=False)
 
-        return await service.approve(desk_of(app), ident, by=app.by, waive=waive or (), why=why, progress=progress)
+        return await service.approve(app.desk, ident, by=app.by, waive=waive or (), why=why, progress=progress)
 
     done = with_app(work)
     name = done.circular.reference or str(done.circular.id)
