@@ -126,7 +126,8 @@ class _Merge:
         for part in key[:-1]:
             inner = place.get(part)
             place = place.setdefault(part, {}) if isinstance(inner, dict) or inner is None else place
-        place[key[-1]] = value
+        if value != {} or not isinstance(place.get(key[-1]), dict):  # an empty section takes nothing away
+            place[key[-1]] = value
         self.origins[key] = origin
         self._rank[key] = self._layer
 

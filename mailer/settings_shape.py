@@ -66,7 +66,7 @@ def leaves(model: type[BaseModel], data: Any, above: Key = ()) -> Iterator[tuple
             yield from leaves(inner, value, (*above, name))
         else:
             for key, each in value.items() if isinstance(value, Mapping) else ():
-                if isinstance(each, (Mapping, BaseModel)):
+                if isinstance(each, (Mapping, BaseModel)) and each:  # an empty section is there, too
                     yield from leaves(inner, each, (*above, name, key))
                 else:
                     yield (*above, name, key), each

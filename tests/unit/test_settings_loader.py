@@ -238,6 +238,7 @@ fall_back = ["de"]
         ("[relays.main]\nhost = 'https://mail.example'\n", "relays.main.host: it is a web address"),
         ("[relays.main]\nhost = 'my host'\n", "relays.main.host: it is no name of a server"),
         ("[relays.main]\nhost = ''\n", "relays.main.host"),
+        ("[relays.main]\n", "chancery.toml line 1, relays.main.host: it is missing"),
         ("[relays.'a b']\nhost = 'x'\n", "no name for one of the relays"),
         (
             "[relays.main]\nhost = 'x'\npassword = 'p'\npassword_file = 'f'\nusername = 'u'\n",
