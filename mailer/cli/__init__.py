@@ -4,8 +4,10 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any
 
 import typer
 
@@ -48,21 +50,52 @@ def _globals(
     context.given.home, context.given.by, context.given.debug = home, by, debug
 
 
-def _assemble() -> typer.Typer:
-    for module_name, noun in _NOUNS.items():
-        if importlib.util.find_spec(f"mailer.cli.{module_name}") is None:
-            continue
-        module = importlib.import_module(f"mailer.cli.{module_name}")
-        if noun == "circular":
-            importlib.import_module("mailer.cli.sending")  # adds its verbs to the same noun
-        app.add_typer(module.app, name=noun)
+#: Modules that add verbs to the noun of another.
+_MORE = {"circular": ("sending", "scheduling")}
+
+
+def _assemble(arguments: Sequence[str]) -> typer.Typer:
+    """The command tree, as far as *arguments* need it: loading the whole house takes longer than most commands."""
+    for name in _needed(arguments):
+        module = _module(name)
+        for more in _MORE.get(name, ()):
+            _module(more)
+        if module is not None:
+            app.add_typer(module.app, name=_NOUNS[name])
     return app
+
+
+def _needed(arguments: Sequence[str]) -> list[str]:
+    """The module of the noun; for a verb without one, all such verbs; for help and for what is not known, everything."""
+    words = iter(arguments)
+    for word in words:
+        if word in {"--home", "--by"}:
+            next(words, None)
+        elif _NOUNS.get(word):
+            return [word]
+        elif not word.startswith("-"):
+            bare = [name for name, noun in _NOUNS.items() if noun is None]
+            verbs = {each.name or each.callback.__name__ for name in bare for each in _verbs(name) if each.callback}
+            return bare if word in verbs else list(_NOUNS)
+    return list(_NOUNS)
+
+
+def _verbs(name: str) -> Sequence[Any]:
+    module = _module(name)
+    return () if module is None else module.app.registered_commands
+
+
+def _module(name: str) -> ModuleType | None:
+    if importlib.util.find_spec(f"mailer.cli.{name}") is None:
+        return None
+    return importlib.import_module(f"mailer.cli.{name}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; errors become a line each on standard error, and an exit code (DESIGN section 8)."""
     try:
-        result = _assemble()(args=arguments, standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        result = _assemble(given)(args=given, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return context.INTERRUPTED
     except ChanceryError as error:

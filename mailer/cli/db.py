@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from mailer.cli.context import find_home
-from mailer.database import Database
+
+if TYPE_CHECKING:
+    from mailer.database import Database
 
 T = TypeVar("T")
 
@@ -35,8 +37,9 @@ def check() -> None:
     print(f"The database has schema {schema.latest()}, as this version needs it.")
 
 
-def _with(work: Callable[[Database], Awaitable[T]]) -> T:
+def _with(work: "Callable[[Database], Awaitable[T]]") -> T:
     """Run *work* with the home's database, whatever its schema is."""
+    from mailer.database import Database
     from mailer.homes import database_url
     from mailer.settings_loader import load
 

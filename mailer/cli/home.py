@@ -5,13 +5,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailer.checkup import Line
 from mailer.cli import context
 from mailer.cli.context import Format, FormatOption
+
+if TYPE_CHECKING:
+    from mailer.checkup import Line
 
 app = typer.Typer()
 
@@ -94,7 +96,7 @@ def doctor(form: FormatOption = Format.TABLE) -> None:
         raise typer.Exit(context.LOOK)
 
 
-def _show(line: Line) -> None:
+def _show(line: "Line") -> None:
     from rich.text import Text
 
     sign, word = _SIGNS[line.light.value]
