@@ -9,8 +9,8 @@ from lists.roll.states import fold
 _ALIKE = 0.65
 
 
-def near(wanted: str, known: Iterable[str], *, most: int = 3) -> str:
+def near(wanted: str, known: Iterable[str], *, most: int = 3, alike: float = _ALIKE) -> str:
     """A remedy such as `perhaps A or B is meant`; empty if nothing is near."""
     by_fold = {fold(name): name for name in known}
-    hits = difflib.get_close_matches(fold(wanted), by_fold, n=most, cutoff=_ALIKE)
+    hits = difflib.get_close_matches(fold(wanted), by_fold, n=most, cutoff=alike)
     return f"perhaps {' or '.join(by_fold[hit] for hit in hits)} is meant" if hits else ""

@@ -5,7 +5,7 @@ cell says nothing, and the first row that says a thing says it for all.
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -48,6 +48,7 @@ class Draft:
         cells: by attribute, the cell that says it, for messages.
         mails: its mailboxes, each with the row.
         lists: names of lists that it is on.
+        first: the cells of its first row.
     """
 
     sheet_id: str
@@ -56,6 +57,12 @@ class Draft:
     cells: dict[str, Cell] = field(default_factory=dict)
     mails: list[tuple[Mail, int]] = field(default_factory=list)
     lists: list[str] = field(default_factory=list)
+    first: Mapping[str, Cell] = field(default_factory=dict)
+
+    def at(self, column: str) -> str:
+        """Where a column's value stands, or should: the cell that says it, else that of the first row."""
+        cell = self.cells.get(SAID.get(column, "")) or self.first.get(column)
+        return cell.where if cell else f"{self.where}, column {column}"
 
     @property
     def key(self) -> tuple[Any, ...] | None:
@@ -215,6 +222,8 @@ def _grouped(read: Iterable[_Read], findings: list[Finding]) -> list[Draft]:
         _add(draft, row, findings)
         if row.whole and draft.key:
             other = by_key.setdefault(draft.key, draft)
+            if draft.sheet_id and not other.sheet_id:
+                by_key[draft.key] = draft
             if other is not draft and other.sheet_id and draft.sheet_id:
                 what = f"the same State, seat, kind and name as in {other.where} under another id ({other.sheet_id})"
                 findings.append(error("same-organization", f"row {row.number}", what, "give both rows the same id"))
@@ -224,7 +233,7 @@ def _grouped(read: Iterable[_Read], findings: list[Finding]) -> list[Draft]:
 def _merged(drafts: list[Draft], findings: list[Finding]) -> list[Draft]:
     """Rows without an id that came before the first row with its id go to that one."""
     kept: list[Draft] = []
-    with_id = {draft.key: draft for draft in drafts if draft.sheet_id and draft.key}
+    with_id = {draft.key: draft for draft in reversed(drafts) if draft.sheet_id and draft.key}
     for draft in drafts:
         owner = with_id.get(draft.key) if not draft.sheet_id and draft.key else None
         if owner is None:
@@ -240,6 +249,7 @@ def _merged(drafts: list[Draft], findings: list[Finding]) -> list[Draft]:
 
 def _add(draft: Draft, row: _Read, findings: list[Finding]) -> None:
     draft.rows.append(row.number)
+    draft.first = draft.first or row.cells
     for column, attribute in SAID.items():
         if attribute in row.values:
             _say(draft, attribute, row.values[attribute], row.cells[column], findings)
@@ -300,9 +310,8 @@ def missing(draft: Draft) -> list[Finding]:
         ("organization", "name", "write the organization's name as letters should print it"),
         ("kind", "kind", "write mission, ministry, international or ngo"),
     ):
-        where = f"{draft.where}, column {column}"
         if attribute not in draft.values:
-            found.append(error("missing-cell", where, "the cell is empty", remedy))
+            found.append(error("missing-cell", draft.at(column), "the cell is empty", remedy))
     return found
 
 
@@ -325,9 +334,7 @@ def wrong(draft: Draft, one: Particulars) -> list[Finding]:
     """What does not fit together in an organization, at the cell where it shows."""
     found = []
     for column, what, remedy in problems(one):
-        attribute = SAID.get(column, "")
-        where = draft.cells[attribute].where if attribute in draft.cells else f"{draft.where}, column {column}"
-        found.append(error("does-not-fit", where, what, remedy))
+        found.append(error("does-not-fit", draft.at(column), what, remedy))
     return found
 
 

@@ -43,6 +43,8 @@ _OTHER_NAMES = {
     "validfrom": "from",
     "validuntil": "until",
 }
+#: So alike is a heading that was mistyped; `date` is not a mistyped `state`.
+_TYPO = 0.8
 _NOT_LETTER = re.compile(r"[^\w]|_")
 
 
@@ -105,7 +107,7 @@ def _places(row: int, headings: Sequence[Value]) -> tuple[dict[str, int], list[F
             continue
         column = column_of(heading)
         if column is None:
-            guess = near(said, COLUMNS, most=1)
+            guess = near(said, COLUMNS, most=1, alike=_TYPO)
             if guess:
                 findings.append(error("unknown-column", f"row {row}, column {said}", "unknown heading", guess))
             else:

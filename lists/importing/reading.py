@@ -148,9 +148,9 @@ def _delimiter(text: str) -> str:
 
     def score(delimiter: str) -> tuple[int, int]:
         try:
-            cells = next(csv.reader([head], delimiter=delimiter), [])
+            cells = next(csv.reader([head.strip(_UNSEEN)], delimiter=delimiter), [])
         except csv.Error:
             return (0, 0)
-        return (sum(column_of(cell) is not None for cell in cells), head.count(delimiter))
+        return (sum(column_of(cell) is not None for cell in cells), head.strip(_UNSEEN).count(delimiter))
 
     return max(_DELIMITERS, key=score)
