@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
             if words.startswith("Usage:"):  # nothing was asked for
                 print(words)
             else:
-                _tell(f"{words}. The option --help shows what is known.")
+                _tell(words + ("" if words.endswith("?") else ".") + " The option --help shows what is known.")
             return context.BAD_INPUT
         if context.given.debug:
             raise
