@@ -189,7 +189,7 @@ async def _attempts(session: AsyncSession, circular_id: int) -> dict[int, int]:
         .where(Outcome.circular_id == circular_id, Outcome.state != RecipientState.QUEUED)
         .group_by(Outcome.letter_id)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 async def _reminded(session: AsyncSession, circular_id: int) -> dict[int, int]:
@@ -201,4 +201,4 @@ async def _reminded(session: AsyncSession, circular_id: int) -> dict[int, int]:
         .where(Circular.parent_id == circular_id, Recipient.state == RecipientState.ACCEPTED)
         .group_by(Letter.organization_id)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())

@@ -256,6 +256,6 @@ def _of_letters(report: Report) -> Iterable[Problem]:
                 )
                 if reached and state is not RecipientState.UNCERTAIN:
                     step = "The letter reached another address of theirs; correct this one in the contacts: chancery contacts import FILE"
-                yield Problem(
-                    letter.organization, one.address, RECIPIENT_WORDS[state], told.what, one.reply or "", step
-                )
+                words = RECIPIENT_WORDS[state]
+                what = told.what.removeprefix(f"{words}: ")
+                yield Problem(letter.organization, one.address, words, what, one.reply or "", step)

@@ -4,6 +4,7 @@ import datetime as dt
 import io
 from collections.abc import Iterable
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -19,6 +20,8 @@ _CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], "\ufffd")
 
 #: How many problems and letters that wait a terminal shows; the other formats have all.
 _MOST = 40
+#: How many audiences stand side by side; more stand below each other.
+_ACROSS = 4
 _S = LetterState
 
 #: Columns by letter state: heading, the states that it counts, and whether it stands there even where all is nought.
@@ -72,7 +75,7 @@ def as_text(report: Report, width: int = 100) -> str:
     """The report as plain text, *width* characters wide."""
     buffer = io.StringIO()
     show(report, Console(file=buffer, width=width, no_color=True, force_terminal=False))
-    return buffer.getvalue()
+    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
 
 
 def parts(report: Report) -> Iterable[RenderableType]:
@@ -106,22 +109,33 @@ def _head(report: Report) -> RenderableType:
 
 
 def _audiences(report: Report) -> Table:
-    shown = columns(report)
-    table = Table(header_style="bold", show_footer=len(report.by_audience) > 1, footer_style="bold")
     lines = report.by_audience
-    table.add_column("Audience", footer="All")
-    numbers = [
-        ("letters", [line.letters for line in lines]),
-        *((heading, [counted(line, states) for line in lines]) for heading, states in shown),
+    table = Table(header_style="bold", box=box.SIMPLE, pad_edge=False)
+    rows = [("letters", [line.letters for line in lines])]
+    rows += [(heading, [counted(line, states) for line in lines]) for heading, states in columns(report)]
+    rows += [
         ("no addressee", [line.not_addressed for line in lines]),
         ("answered", [line.answered for line in lines]),
     ]
-    for heading, values in numbers:
-        table.add_column(heading, justify="right", footer=str(sum(values)))
-    for place, line in enumerate(lines):
-        words = audience_words(line.audience) + (", CC" if line.role == "cc" else "")
-        table.add_row(plain(words), *(plain(str(values[place]) if values[place] else "-") for _, values in numbers))
+    names = [audience_words(line.audience) + (", CC" if line.role == "cc" else "") for line in lines]
+    if len(lines) <= _ACROSS:
+        table.add_column("")
+        for name in names if len(lines) == 1 else [*names, "all"]:
+            table.add_column(plain(name), justify="right")
+        for heading, values in rows:
+            table.add_row(plain(heading), *map(_number, values if len(lines) == 1 else [*values, sum(values)]))
+        return table
+    table.add_column("Audience", min_width=min(24, max(map(len, names))))
+    needed = [(heading, values) for heading, values in rows if any(values)]
+    for heading, _ in needed:
+        table.add_column(plain(heading), justify="right", overflow="fold")
+    for place, name in enumerate([*names, "all"]):
+        table.add_row(plain(name), *(_number([*values, sum(values)][place]) for _, values in needed))
     return table
+
+
+def _number(value: int) -> Text:
+    return plain(str(value) if value else "-")
 
 
 def _schedules(report: Report) -> Iterable[RenderableType]:

@@ -117,7 +117,7 @@ async def letter(
         organization_id=to.id,
         organization=to.name,
         state_iso3=to.state_iso3,
-        fields={},
+        fields={"organization": to.name, "state": to.state_iso3 or "", "salutation": ""},
         token=secrets.token_hex(13),
         **given,
     )
