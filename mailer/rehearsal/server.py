@@ -132,7 +132,10 @@ class Server:
             await self._listener.wait_closed()
             if self._sessions:
                 self._empty = asyncio.Event()
-                await self._empty.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(
+                        self._empty.wait(), 5.0
+                    )  # they are cut already; this lets their sockets close
             self._listener = None
         self.record.close()
         self._cleanup.close()

@@ -293,16 +293,17 @@ class Wire(asyncio.Protocol):
         self._ignoring = True
 
         async def shake_hands() -> None:
-            self._ignoring = (
-                False  # this runs before the loop reads again, and start_tls takes over at once: only TLS from here on
-            )
+            # This runs before the loop reads again, and start_tls takes over at once: from here on all comes through TLS.
+            self._ignoring = False
             try:
                 secured = await self._loop.start_tls(self.transport, self, context, server_side=True)
             except OSError as error:
                 done(error)
-                self.gone = True
-                self.transport.abort()
+                self._lost_in_handshake(error)
                 return
+            except asyncio.CancelledError:
+                self._lost_in_handshake(None)
+                raise
             if secured is None or self.gone:
                 return
             self.transport = secured
@@ -310,6 +311,11 @@ class Wire(asyncio.Protocol):
             self._go_on(lambda: None)
 
         self._start(shake_hands())
+
+    def _lost_in_handshake(self, error: Exception | None) -> None:
+        self.gone = True
+        self.transport.abort()
+        self.connection_lost(error)  # asyncio tells the TLS layer only
 
 
 def _in_manner(reply: bytes, rule: Rule | None) -> bytes:
