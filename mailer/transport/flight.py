@@ -89,5 +89,9 @@ def inspect(envelope: Envelope, payload: Payload) -> None:
         raise Defect("a letter was sent off without recipients, or with one twice", where=envelope.attempt)
     head = payload.head
     lines = head.count(b"\r\n")
-    if head.count(b"\n") != lines or head.count(b"\r") != lines or (payload.tail and not head.endswith(b"\r\n")):
+    if (
+        head.count(b"\n") != lines
+        or head.count(b"\r") != lines
+        or (head and payload.tail and not head.endswith(b"\r\n"))
+    ):
         raise Defect("a letter has a line that does not end as lines of mail do", where=envelope.attempt)

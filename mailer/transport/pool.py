@@ -7,8 +7,9 @@ decides when it takes the next letter, and a pipelined lane can take it while th
   letters, at `AGE`, after `IDLE` without work, or when the connection fails; a new one takes its place when letters wait.
 - Until a connection has succeeded, one is tried at a time: a wrong password costs one attempt, not one per lane.
 - After a failure no connection is tried until a back-off has passed (`FIRST` seconds by the clock, doubled up to `LONGEST`; a
-  failure that a person has to mend, the longest at once). While other lanes live, they carry the queue. Where none does, every
-  letter that waits, and every one that comes before the back-off has passed, is answered NOT_TRIED with the failure's words.
+  failure that a person has to mend, the longest at once). While other lanes live, they carry the queue (a relay may want fewer
+  connections than the settings allow). Where none did, every letter that waits, and every one that comes before the back-off has
+  passed, is answered NOT_TRIED with the failure's words.
 - An idle connection that turns out to be dead before the relay said anything about the letter is nobody's failure: the letter
   goes back to the head of the queue, until it has met a fresh connection; what that one does, counts.
 """
@@ -71,6 +72,9 @@ class SmtpTransport:
         self._carrying: dict[Flight, Connection] = {}
         self._proven = False
         self._failure: tuple[Verdict, Reply | None] | None = None
+        self._failures = 0
+        #: the last failure met us while other connections worked: the relay wants fewer, and is not out of order
+        self._crowded = False
         self._pause = 0.0
         self._again_at = 0.0
         self._stopped = False
@@ -135,8 +139,9 @@ class SmtpTransport:
         if self._failure is not None and self.rest > 0:
             if self._tasks:
                 return False
-            self._answer_all(*self._failure)
-            return True
+            if not self._crowded:
+                self._answer_all(*self._failure)
+                return True
         task = asyncio.create_task(self._lane(self._queue.popleft()), name=f"relay {self.name}")
         self._tasks[task] = None
         task.add_done_callback(self._lane_ended)
@@ -184,31 +189,39 @@ class SmtpTransport:
 
     async def _connect(self, flight: Flight) -> Connection | None:
         """A connection; None: there is none to be had, and *flight* is back in the queue or answered."""
+        failures, beside = self._failures, self._working()
         try:
             if self._context is None:
                 self._context = access.context(self.name, self._relay, self._home)
             connection = await smtp.connect(self.name, self._relay, self._home, self._context)
         except smtp.Unavailable as error:
-            self._fail(flight, error.verdict, error.said)
+            self._fail(flight, error.verdict, error.said, beside=beside)
             return None
         except SettingsError as error:
-            self._fail(flight, Verdict(Fate.NOT_TRIED, Scope.HOLD, str(error)), None)
+            self._fail(flight, Verdict(Fate.NOT_TRIED, Scope.HOLD, str(error)), None, beside=beside)
             return None
-        self._proven, self._failure, self._pause = True, None, 0.0
+        if failures == self._failures:  # else one that began later has failed, and that is the newer news
+            self._proven, self._failure, self._pause = True, None, 0.0
         return connection
 
-    def _fail(self, flight: Flight, verdict: Verdict, said: Reply | None) -> None:
+    def _working(self, but: Connection | None = None) -> bool:
+        """Whether some connection (*but* one) works now."""
+        return any(each is not None and each is not but and each.usable for each in self._tasks.values())
+
+    def _fail(self, flight: Flight, verdict: Verdict, said: Reply | None, *, beside: bool) -> None:
         """No connection: back off; *flight* waits for another lane, or is answered with the rest by `_lane_ended`."""
-        self._back_off(verdict, said)
+        self._back_off(verdict, said, beside=beside or self._working())
         if not flight.done.done():
             self._queue.appendleft(flight)
 
-    def _back_off(self, verdict: Verdict, said: Reply | None) -> None:
-        """Try no connection for a while. Failures that come together count as one."""
+    def _back_off(self, verdict: Verdict, said: Reply | None, *, beside: bool) -> None:
+        """Try no connection for a while; *beside*: others worked meanwhile. Failures that come together count as one."""
         if self.rest == 0.0:
             self._pause = min(self._pause * 2 or FIRST, LONGEST)
         if verdict.scope is Scope.HOLD:
             self._pause = LONGEST
+        self._failures += 1
+        self._crowded = beside
         self._proven, self._failure, self._context = False, (verdict, said), None
         self._again_at = self._clock.running() + self._pause
         _log.warning("transport.relay_failed", extra={"relay": self.name, "why": verdict.why, "again_in": self._pause})
@@ -233,7 +246,8 @@ class SmtpTransport:
                     flight.settled.clear()
                     self._queue.appendleft(flight)
                 return
-            self._back_off(Verdict(blame.fate, blame.scope, blame.why), blame.reply)  # as bad as no connection
+            # as bad as no connection
+            self._back_off(Verdict(blame.fate, blame.scope, blame.why), blame.reply, beside=self._working(connection))
         self._answer(flight, results)
 
     def _answer(self, flight: Flight, results: Sequence[Result]) -> None:

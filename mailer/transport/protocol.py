@@ -179,7 +179,7 @@ class Connection:
                 wire.write(view[start : start + SLICE])
                 await wire.drain(seconds)
         if wire.early is None:
-            last = payload.tail[-1] if payload.tail else payload.head
+            last = next((part for part in (*reversed(payload.tail), payload.head) if len(part)), b"\r\n")
             wire.write(b".\r\n" if bytes(last[-2:]) == b"\r\n" else b"\r\n.\r\n")
 
     async def _conclude(self, flight: Flight) -> list[Result]:
@@ -191,6 +191,8 @@ class Connection:
             if judge_final(said).fate is Fate.ACCEPTED:
                 raise BadReply("the relay answered before the end of the content")
         said = await self._wire.reply(self._timeouts.final)
+        if not self._wire.quiet and (self._wire.early is None or self._wire.early.code != _CLOSING):
+            raise BadReply("two answers to one letter")
         verdict = judge_final(said)
         results = flight.results(verdict, said)
         if verdict.fate is not Fate.UNCERTAIN:

@@ -1,5 +1,6 @@
 """What transport tests need: letters, a gate that keeps an account, settings of a relay on loopback."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,13 @@ def relay_to(server: Server, **changes: Any) -> Relay:
     if options.user is not None:
         given |= {"username": options.user, "password": options.password}
     return Relay(**(given | changes))
+
+
+async def left_alone(server: Server) -> None:
+    """Return once *server* has seen all its connections go."""
+    async with asyncio.timeout(10):
+        while server.connections:  # noqa: ASYNC110 - the server tells of its last letter, not of its last connection
+            await asyncio.sleep(0)
 
 
 def fates(results: Sequence[Result]) -> list[str]:
