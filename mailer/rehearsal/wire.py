@@ -210,8 +210,10 @@ class Wire(asyncio.Protocol):
         if seconds is None:
             return
 
+        until = self.clock.now() + dt.timedelta(seconds=seconds)  # now, not when the task gets its turn
+
         async def wait() -> None:
-            await self.clock.sleep_until(self.clock.now() + dt.timedelta(seconds=seconds))
+            await self.clock.sleep_until(until)
             self._go_on(then)
 
         self._start(wait())

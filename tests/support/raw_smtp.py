@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from typing import Self
 
 LETTER = b"Message-ID: <one@x.example>\r\nX-Chancery-Letter: 17\r\nSubject: A circular\r\n\r\nText.\r\n"
 
@@ -13,7 +14,7 @@ class Raw:
         self.port = port
         self.patience = patience
 
-    async def __aenter__(self) -> "Raw":
+    async def __aenter__(self) -> Self:
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
         return self
 

@@ -12,6 +12,7 @@ DEAD = "550 5.1.1 No such mailbox"
 
 
 def at_rcpt(address: str, *, connection: int = 1, letter: int = 1, sender: str = "us@x.example") -> Occasion:
+    """The moment of one RCPT."""
     return Occasion("rcpt", connection, letter, sender, (address,))
 
 

@@ -58,7 +58,7 @@ def test_a_wrong_mail_command_is_refused(line, code):
 )
 def test_a_parameter_that_was_not_offered_is_refused(line):
     """A client that uses what EHLO did not say hears 555."""
-    with pytest.raises(Refusal, match="^555"):
+    with pytest.raises(Refusal, match=r"^555"):
         grammar.mail(line, Offer())
 
 
@@ -68,7 +68,7 @@ def test_dsn_parameters_of_a_recipient_keep_their_case():
     path = grammar.rcpt(line, ALL, utf8=False)
     assert path.address == "B@Y.example"
     assert dict(path.params) == {"NOTIFY": "FAILURE,DELAY", "ORCPT": "rfc822;Bee+2BSee@Y.example"}
-    with pytest.raises(Refusal, match="^501"):
+    with pytest.raises(Refusal, match=r"^501"):
         grammar.rcpt(b"RCPT TO:<b@y.example> NOTIFY=NEVER,DELAY", ALL, utf8=False)
 
 
