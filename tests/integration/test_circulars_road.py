@@ -19,6 +19,7 @@ from tests.support.drafting_desk import Folder, desk_for, seed
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
+    """A folder that is right."""
     made = Folder(tmp_path / "circular")
     made.write()
     return made
