@@ -77,8 +77,8 @@ def normalise(text: str) -> str:
 def _because(error: Exception) -> str:
     if not isinstance(error, EmailNotValidError):
         return ""
-    words = str(error).removeprefix("The email address is not valid. ").rstrip(".").replace(". ", "; ")
-    return f": {words[:1].lower()}{words[1:]}"
+    parts = str(error).removeprefix("The email address is not valid. ").rstrip(".").split(". ")
+    return ": " + "; ".join(f"{part[:1].lower()}{part[1:]}" for part in parts)
 
 
 def same(address: str) -> str:

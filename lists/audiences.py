@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lists.address import shown
 from lists.changes import revision
 from lists.errors import BadInput, NotFound
 from lists.kinds import Counting, Form, OrganizationKind, Role
@@ -194,7 +195,7 @@ async def _read(session: AsyncSession, on: dt.date, list_names: set[str]) -> _Bo
     for name in sorted(list_names):
         of_name = next((known[k] for k in known if fold(k) == fold(name)), None)
         if of_name is None:
-            raise NotFound(f"there is no list {name!r}", remedy=near(name, known) or _no_lists(known))
+            raise NotFound(f"there is no list {shown(name)}", remedy=near(name, known) or _no_lists(known))
         ids = await session.scalars(select(Membership.organization_id).where(Membership.list_id == of_name))
         members[name] = frozenset(ids)
     return _Book(organizations, {key: _in_order(found) for key, found in boxes.items()}, members)

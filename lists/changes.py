@@ -47,7 +47,9 @@ class Change:
     def words(self) -> str:
         """What changed, in a line for people: `role: cc -> to`."""
         parts = []
-        for key in {**self.before, **self.after}:
+        for key in dict.fromkeys(("address", *self.before, *self.after)):
+            if key not in self.after and key not in self.before:
+                continue
             old, new = self.before.get(key), self.after.get(key)
             if key == "contact_id" or old == new:
                 continue

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lists.address import assert_clean
+from lists.address import assert_clean, shown
 from lists.changes import Change, bump, plain, revision
 from lists.errors import BadInput, NotAllowedNow, NotFound
 from lists.kinds import LANGUAGES, Form, OrganizationKind
@@ -216,9 +216,9 @@ async def find(session: AsyncSession, text: str) -> Organization:
             return found
     if same_name:
         ids_of = " or ".join(str(one.sheet_id or one.id) for one in same_name[:5])
-        raise NotFound(f"more than one organization is called {text!r}", remedy=f"use its id: {ids_of}")
+        raise NotFound(f"more than one organization is called {shown(text)}", remedy=f"use its id: {ids_of}")
     raise NotFound(
-        f"no organization is called {text!r}",
+        f"no organization is called {shown(text)}",
         remedy=near(text, [one.name for one in named]) or "`chancery contacts list` shows all",
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lists.address import same
+from lists.address import same, shown
 from lists.contacts import is_right
 from lists.errors import NotFound
 from lists.findings import Finding
@@ -50,7 +50,7 @@ async def listing(
     names, members = await _lists(session)
     wanted = next((name for name in names.values() if list_name and fold(name) == fold(list_name)), None)
     if list_name and wanted is None:
-        raise NotFound(f"there is no list {list_name!r}", remedy=near(list_name, names.values()) or "")
+        raise NotFound(f"there is no list {shown(list_name)}", remedy=near(list_name, names.values()) or "")
     found = []
     for row in sorted(await session.scalars(select(Organization)), key=lambda one: _place(one, roll)):
         if (state_iso3 and row.state_iso3 != state_iso3) or (wanted and wanted not in members.get(row.id, [])):

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lists.address import shown
 from lists.errors import BadInput, NotFound
 from lists.near import near
 from lists.organizations import seat_key
 from lists.roll import Roll, State, fold
-
-_LONGEST = 200
 
 
 class Selects(StrEnum):
@@ -72,7 +71,7 @@ def parse(text: str, roll: Roll) -> Rule:
         BadInput: it is no rule; near ones are in the message.
         NotFound: it names a State that is not on the roll.
     """
-    where = f"rule {text[:_LONGEST]!r}"
+    where = f"rule {shown(text)}"
     head, *others = [part.strip() for part in " ".join(text.split()).split(" else ")]
     name, at, seat = head.partition("@")
     name = name.strip()
@@ -105,7 +104,7 @@ def _named(name: str, seats: tuple[str, ...], roll: Roll, where: str) -> Rule:
     prefix, colon, list_name = name.partition(":")
     if colon:
         if prefix.strip().casefold() != "list" or not list_name.strip():
-            raise BadInput(f"unknown rule {name!r}", where=where, remedy=_FORMS)
+            raise BadInput("unknown rule", where=where, remedy=_FORMS)
         return Rule(Selects.LIST, seats, list_name=" ".join(list_name.split()))
     try:
         return Rule(Selects.STATE, seats, state=roll.find(name))
@@ -113,7 +112,7 @@ def _named(name: str, seats: tuple[str, ...], roll: Roll, where: str) -> Rule:
         words = [Selects.PARTIES.value, Selects.NOT_PARTIES.value, Selects.ORGANIZATIONS.value]
         remedy = near(name, words)
         if remedy:
-            raise BadInput(f"unknown rule {name!r}", where=where, remedy=remedy) from error
+            raise BadInput("unknown rule", where=where, remedy=remedy) from error
         if "-" not in name and error.remedy and "perhaps" in error.remedy:
             raise NotFound(error.what, where=where, remedy=error.remedy) from error
-        raise BadInput(f"unknown rule or State {name!r}", where=where, remedy=_FORMS) from error
+        raise BadInput("unknown rule or State", where=where, remedy=_FORMS) from error

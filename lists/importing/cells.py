@@ -14,6 +14,7 @@ from lists.roll import fold
 _FORMULA = frozenset("=+-@\t\r")
 _LONGEST = 20_000
 _LONGEST_LIST = 80
+_FEW = 6
 _YEARS = range(1900, 2201)
 
 _KINDS = {
@@ -110,7 +111,8 @@ def _one_of(said: str, table: dict[str, str], what: str, values: str) -> str:
     try:
         return table[fold(said)]
     except KeyError:
-        raise BadInput(f"unknown {what} {shown(said)}", remedy=near(said, table) or f"write {values}") from None
+        guess = near(said, table) if len(table) > _FEW else ""  # of few values, all are named
+        raise BadInput(f"unknown {what} {shown(said)}", remedy=guess or f"write {values}") from None
 
 
 def kind(said: str) -> OrganizationKind:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lists.address import same
+from lists.address import same, shown
 from lists.contacts import COLUMNS, Mail, is_right, mail_of
 from lists.errors import NotFound
 from lists.findings import Finding
@@ -164,7 +164,7 @@ def _list_called(stored: _Stored, name: str) -> str:
     found = stored.lists.get(fold(name))
     if found is None:
         remedy = near(name, stored.lists.values()) or "name it in the column `lists` of a sheet first"
-        raise NotFound(f"there is no list {name!r} to replace", remedy=remedy)
+        raise NotFound(f"there is no list {shown(name)} to replace", remedy=remedy)
     return found
 
 

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+from lists.address import shown
 from lists.errors import BadInput, Defect, NotFound
 from lists.findings import Finding
 from lists.kinds import LANGUAGES, Counting, Standing
@@ -84,7 +85,9 @@ class Roll:
         try:
             return self._by_iso3[iso3.upper()]
         except KeyError:
-            raise NotFound(f"no State has the code {iso3!r}", remedy="`chancery roll show` lists the codes") from None
+            raise NotFound(
+                f"no State has the code {shown(iso3)}", remedy="`chancery roll show` lists the codes"
+            ) from None
 
     def find(self, text: str) -> State:
         """The State of this name (in any of six languages, a former or common one) or ISO code, case and accents aside.
@@ -103,8 +106,10 @@ class Roll:
             return self._by_iso3[next(iter(hits))]
         if hits:
             both = ", ".join(f"{self._by_iso3[iso3].name()} ({iso3})" for iso3 in sorted(hits))
-            raise NotFound(f"more than one State is called {text!r}: {both}", remedy="use the code of three letters")
-        raise NotFound(f"no State is called {text!r}", remedy=self._near(wanted))
+            raise NotFound(
+                f"more than one State is called {shown(text)}: {both}", remedy="use the code of three letters"
+            )
+        raise NotFound(f"no State is called {shown(text)}", remedy=self._near(wanted))
 
     def _near(self, wanted: str) -> str:
         alike = difflib.get_close_matches(wanted, self._index, n=6, cutoff=_NEAR) if wanted else []
