@@ -99,7 +99,7 @@ def findings(source: Source) -> list[Finding]:
     """What is doubtful in *source*'s texts and dates; what concerns no language is the same finding for each language."""
     found: list[Finding] = []
     for where, text in _texts(source):
-        read = _FIELD.sub(lambda match: re.sub(r"[^\n]", "\N{NO-BREAK SPACE}", match[0]), text)
+        read = _FIELD.sub(lambda match: re.sub(r"[^\n]", "¤", match[0]), text)
         body = where == source.body_where
         for one in _of_text(read, source, body=body):
             line, code, severity, what, remedy, subject = one

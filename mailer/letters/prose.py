@@ -135,6 +135,9 @@ def _finish(prose: Prose, language: str, where: str) -> None:
                 _no_block_inside(prose, token.content)
                 if set_off(children) and tokens[place - 1].type == "paragraph_open":
                     tokens[place - 1].attrSet("class", "block")
+        elif token.type == "table_open":
+            token.attrSet("class", "data")
+            _push(open_, token.type, token.nesting, "")
         elif token.nesting and not {place - 1, place + 1} & bare:
             _push(open_, token.type, token.nesting, "")
     for one in open_:

@@ -50,7 +50,8 @@ class Renderer:
             lacking = ", ".join(sorted(self._own - fields.keys()))
             raise LetterError(f"the letter has no {lacking}", where=fields.get("organization"))
         try:
-            return Rendered(clean.line(self._subject(fields)), self._html(fields), self._text(fields))
+            own = {name: clean.line(fields[name]) for name in self._own}
+            return Rendered(clean.line(self._subject(own)), self._html(own), self._text(own))
         except TemplateError as error:
             raise LetterError(f"the letter can't be merged: {error}", where=fields.get("organization")) from None
 

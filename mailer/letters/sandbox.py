@@ -43,9 +43,9 @@ class Expression:
 
 
 def environment(*, html: bool) -> ImmutableSandboxedEnvironment:
-    """An environment for what is left per letter: nothing but our filters, and every value cleaned."""
+    """An environment for what is left per letter: nothing in it but our filters. Its caller cleans the values."""
     made = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, autoescape=html, finalize=clean.line, keep_trailing_newline=True, cache_size=0
+        undefined=StrictUndefined, autoescape=html, keep_trailing_newline=True, cache_size=0
     )
     made.globals.clear()
     made.tests.clear()

@@ -7,11 +7,17 @@ WIDTH = 72
 TAB = 12
 #: What is not torn apart at its spaces: a telephone number, a form of address and the name after it.
 _TOGETHER = re.compile(r"\+\d+(?: \d+)+|\b(?:M|Mr|Ms|Mrs|Dr)\. |\b(?:Mme|Mlle|Sra) ")
-_HELD = "\x00"
+#: Stands for such a space until the lines are made. JSON and databases keep it.
+_HELD = "\ue000"
+
+
+def hold(text: str) -> str:
+    """*text* with the spaces held at which `fill` may not break; done once, when a circular is compiled."""
+    return _TOGETHER.sub(lambda match: match[0].replace(" ", _HELD), text)
 
 
 def fill(text: str, first: str = "", rest: str = "", width: int = WIDTH) -> str:
-    """Wrap each line of *text* at spaces; a no-break space or a long link is never broken.
+    """Wrap each line of *text* at spaces; what `hold` holds, a no-break space or a long link is never broken.
 
     Args:
         text: its newlines stay; a tab after a label sets where the following lines start.
@@ -22,7 +28,7 @@ def fill(text: str, first: str = "", rest: str = "", width: int = WIDTH) -> str:
     lines: list[str] = []
     hang = rest
     for part in text.split("\n"):
-        start = first if not lines else hang
+        start = hang if lines else first
         label, tab, body = part.partition("\t")
         if tab:
             start += label.ljust(TAB)
@@ -30,16 +36,16 @@ def fill(text: str, first: str = "", rest: str = "", width: int = WIDTH) -> str:
             hang = rest + " " * TAB
         else:
             body = part
-        current, empty = start, True
-        for word in _TOGETHER.sub(lambda match: match[0].replace(" ", _HELD), body).split(" "):
-            if not word:
-                continue
-            if empty:
-                current, empty = current + word, False
-            elif len(current) + 1 + len(word) <= width:
-                current = f"{current} {word}"
-            else:
-                lines.append(current)
-                current = hang + word
-        lines.append(current.rstrip(" "))
+        body = body.strip(" ")
+        if "  " in body:
+            body = " ".join(word for word in body.split(" ") if word)
+        while len(start) + len(body) > width:
+            cut = body.rfind(" ", 0, width - len(start) + 1)
+            if cut < 0:
+                cut = body.find(" ")
+            if cut < 0:
+                break
+            lines.append(start + body[:cut])
+            body, start = body[cut + 1 :], hang
+        lines.append((start + body).rstrip(" "))
     return "\n".join(lines).replace(_HELD, " ")

@@ -14,7 +14,7 @@ from mailer.errors import LetterError
 from mailer.letters import sandbox
 from mailer.letters.kinds_of_fields import Kind
 from mailer.letters.sandbox import Expression
-from mailer.letters.text_fill import fill
+from mailer.letters.text_fill import fill, hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +320,8 @@ def _settle(node: Node, output: Output) -> Tree:
         return (Whole(body),)
     if all(isinstance(one, str) for one in body):
         text = "".join(one for one in body if isinstance(one, str))
-        return (fill(text, node.first, node.rest),) if text.strip() else ()
-    return (Fill(node.first, node.rest, body),)
+        return (fill(hold(text), node.first, node.rest),) if text.strip() else ()
+    return (Fill(node.first, node.rest, tuple(hold(one) if isinstance(one, str) else one for one in body)),)
 
 
 def _settle_choice(node: Choice, output: Output) -> Tree:

@@ -52,6 +52,7 @@ def test_found(body, name):
         "[ ](https://x.example/) that he had had, and that that",
         "the importance attached to it",
         "{{ TBC }}",
+        "[{{ state }}] and {{ state }} {{ state }}",
         "Was that all? Yes.",
         "<https://x.example/>",
     ],
