@@ -1,7 +1,5 @@
 """What clients may say (RFC 5321, 1870, 3461, 4954, 6152, 6531), strictly: pure functions from a line to its parts or a refusal."""
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,28 +113,6 @@ def helo(argument: bytes) -> str:
     if not _HELO.fullmatch(argument):
         raise Refusal("501 5.5.4 A domain name or an address literal is wanted")
     return argument.decode("ascii")
-
-
-def plain(response: bytes) -> tuple[str, str] | None:
-    """User and password of an AUTH PLAIN response (RFC 4616); None where it is not one."""
-    parts = (unbase64(response) or b"").split(b"\0")
-    if len(parts) != 3:  # noqa: PLR2004 - identity, user, password
-        return None
-    return parts[1].decode("utf-8", "replace"), parts[2].decode("utf-8", "replace")
-
-
-def bearer(response: bytes) -> tuple[str, str] | None:
-    """User and token of an AUTH XOAUTH2 response; None where it is not one."""
-    match = re.fullmatch(rb"user=([^\x01]+)\x01auth=Bearer ([^\x01]+)\x01\x01", unbase64(response) or b"")
-    return (match[1].decode("utf-8", "replace"), match[2].decode("utf-8", "replace")) if match else None
-
-
-def unbase64(text: bytes) -> bytes | None:
-    """What *text* stands for; None where it is not base64."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
-        return None
 
 
 def find_end(buffer: bytearray, start: int) -> int:

@@ -1,4 +1,7 @@
-"""One client's conversation: the commands of RFC 5321 and their rules of sequence, on top of `wire`."""
+"""One client's conversation: the commands of RFC 5321 and their rules of sequence, on top of `wire`.
+
+Longer than most files here: what may be said when hangs together, and reads best in one piece.
+"""
 
 import asyncio
 import hashlib
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mailer.rehearsal import grammar
 from mailer.rehearsal.faults import Manner, Occasion, Rule
 from mailer.rehearsal.grammar import Refusal
+from mailer.rehearsal.login import Given, Login
 from mailer.rehearsal.options import TlsMode
 from mailer.rehearsal.record import Received, RefusedRcpt, headers_of
 from mailer.rehearsal.wire import Wire, wire_form
@@ -42,7 +46,7 @@ class Session(Wire):
         self._lies = False
         self._strips_tls = False
         self._offer = grammar.Offer()
-        self._challenge: Callable[[bytes], None] | None = None
+        self._login: Login | None = None
         self._content_rule: Rule | None = None
         self._content_begun = False
         self._forget_letter()
@@ -102,13 +106,13 @@ class Session(Wire):
     def on_line(self, line: bytes) -> None:
         """Answer one command, or one answer to a challenge of AUTH."""
         try:
-            if self._challenge is not None:
-                challenge, self._challenge = self._challenge, None
-                challenge(line)
+            if self._login is not None:
+                self._judge(self._login.answer(line))
             else:
                 verb, _, argument = line.partition(b" ")
                 self._command(verb.upper(), line, argument)
         except Refusal as refusal:
+            self._login = None
             self._answer(refusal.reply, None)
         if self._lies and not self.gone:
             self.forget_input()
@@ -215,49 +219,21 @@ class Session(Wire):
             raise Refusal("502 5.5.1 AUTH is not offered")
         if options.tls is not TlsMode.NONE and not self._tls:
             raise Refusal("538 5.7.11 Encryption is required before AUTH")
-        mechanism, _, initial = argument.partition(b" ")
-        match mechanism.upper():
-            case b"PLAIN":
-                self._ask(b"334 \r\n", lambda answer: self._judge(grammar.plain(answer)), initial)
-            case b"LOGIN":
-                self._ask(b"334 VXNlcm5hbWU6\r\n", self._login, initial)
-            case b"XOAUTH2" if options.token:
-                self._ask(b"334 \r\n", lambda answer: self._judge(grammar.bearer(answer), token=True), initial)
-            case _:
-                raise Refusal("504 5.5.4 This mechanism is not offered")
+        self._login = Login(token=bool(options.token))
+        self._judge(self._login.start(argument))
 
-    def _ask(self, challenge: bytes, judge: Callable[[bytes], None], initial: bytes = b"") -> None:
-        def answered(line: bytes) -> None:
-            if line == b"*":
-                raise Refusal("501 5.7.0 Given up, as you wish")
-            judge(b"" if line == b"=" else line)
-
-        if initial:
-            answered(initial)
-        else:
-            self._challenge = answered
-            self.say(challenge)
-
-    def _login(self, name: bytes) -> None:
-        user = grammar.unbase64(name)
-
-        def judge(password: bytes) -> None:
-            secret = grammar.unbase64(password)
-            known = user is not None and secret is not None
-            self._judge((user.decode("utf-8", "replace"), secret.decode("utf-8", "replace")) if known else None)  # type: ignore[union-attr] # both are known
-
-        self._ask(b"334 UGFzc3dvcmQ6\r\n", judge)
-
-    def _judge(self, given: tuple[str, str] | None, *, token: bool = False) -> None:
-        if given is None:
-            raise Refusal("501 5.5.2 This is not an answer of that mechanism")
+    def _judge(self, given: Given | str) -> None:
+        if isinstance(given, str):
+            self.say(f"334 {given}\r\n".encode())
+            return
+        self._login = None
         self._phase("auth")
         rule = self._fault("auth")
         options = self._options
-        right = given == (options.user, options.token if token else options.password)
+        right = (given.user, given.secret) == (options.user, options.token if given.token else options.password)
         if right and (rule is None or rule.code in {None, 235}):
-            self._user = given[0]
-        self._event("auth", user=given[0], right=right)
+            self._user = given.user
+        self._event("auth", user=given.user, right=right)
         self._answer("235 2.7.0 Welcome" if right else "535 5.7.8 User or password is not right", rule)
 
     # --- a letter ------------------------------------------------------------------------------------------------------

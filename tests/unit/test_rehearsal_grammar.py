@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailer.rehearsal import grammar
+from mailer.rehearsal import grammar, login
 from mailer.rehearsal.grammar import ContentReader, Offer, Refusal
 
 ALL = Offer(frozenset({"SIZE", "8BITMIME", "SMTPUTF8", "DSN", "AUTH", "PIPELINING"}), 1000)
@@ -131,8 +131,8 @@ def test_lines_of_998_octets_and_declared_8_bit_pass():
 
 def test_login_answers_are_read():
     """PLAIN and XOAUTH2 give user and secret; nonsense gives nothing."""
-    assert grammar.plain(b"AHUAcA==") == ("u", "p")
-    assert grammar.plain(b"dXA=") is None
-    assert grammar.plain(b"%%%") is None
-    assert grammar.bearer(b"dXNlcj11AWF1dGg9QmVhcmVyIHQBAQ==") == ("u", "t")
-    assert grammar.bearer(b"AHUAcA==") is None
+    assert login.plain(b"AHUAcA==") == ("u", "p")
+    assert login.plain(b"dXA=") is None
+    assert login.plain(b"%%%") is None
+    assert login.bearer(b"dXNlcj11AWF1dGg9QmVhcmVyIHQBAQ==") == ("u", "t")
+    assert login.bearer(b"AHUAcA==") is None
