@@ -216,6 +216,8 @@ _JSON_ORDER = (
     LetterState.WITHHELD,
     LetterState.CANCELLED,
 )
+#: A schedule this late is not merely being looked at.
+_OVERDUE = dt.timedelta(minutes=5)
 #: Recipients that need a person, the most pressing first.
 _PRESSING = (
     RecipientState.UNCERTAIN,
@@ -241,6 +243,9 @@ def _of_the_circular(report: Report) -> Iterable[Problem]:
             step = again if line.kind is ScheduleKind.REMINDER else f"chancery circular send {name}"
             what = f"{line.what} was missed: {line.why}" if line.why else f"{line.what} was missed"
             yield Problem("", "", "missed", what, "", f"To do it now: {step}")
+        elif line.state is ScheduleState.WAITING and line.due_at + _OVERDUE < report.made_at:
+            what = f"{line.what} was due, and nothing runs that does it"
+            yield Problem("", "", "overdue", what, "", "Start `chancery serve`, or once: chancery reminders run")
 
 
 def _of_letters(report: Report) -> Iterable[Problem]:

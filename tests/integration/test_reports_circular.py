@@ -185,6 +185,14 @@ async def test_a_hold_a_pause_and_a_missed_reminder_need_a_person(database, cloc
     assert made.problems[2].next_step.endswith("chancery reminders run --missed")
 
 
+async def test_a_reminder_that_nothing_fires_needs_a_person(database, sent):
+    """A reminder past its time that still waits says that nothing runs, and what to start."""
+    async with database.read() as session:
+        made = await build(session, sent.id, at=AT + dt.timedelta(days=5))
+    assert made.problems[0].state == "overdue"
+    assert "chancery serve" in made.problems[0].next_step
+
+
 def test_the_table_says_it_in_words(report):
     """At a terminal no code name of a state is shown, no control character passes, and markup in names is text."""
     shown = table.as_text(report, width=80)

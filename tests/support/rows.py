@@ -85,7 +85,7 @@ async def circular(
         Snapshot(
             circular_id=made.id,
             composer=1,
-            document={},
+            document={"composer": 0, "reference": reference, "title": "Preparations", "enclosures": {}},
             mailboxes_of=made.date,
             batches=1,
             not_addressed=[dict(one) for one in not_addressed],
