@@ -124,6 +124,8 @@ def problems(template: Template, source: Source) -> list[Finding]:
                 found = [Finding("html-size", Severity.WARNING, source.body_where, what, "shorten it", source.language)]
         except LetterError as error:
             found = [_as_finding(error, source)]
+    if "follows" in template.requires:
+        return found  # a reminder has all its circular's values and uses those that it needs
     return [*found, *fields.unused(source, used)]
 
 

@@ -208,6 +208,8 @@ def test_all_missing_fields_are_named_at_once():
         ("value-unused", "circular.toml, [values] date", "date.en"),
         ("value-unused", "circular.toml, [values] spare", "spare.en"),
     ]
+    reminder = catalog.find("reminder", catalog.folders())
+    assert problems(reminder, source("x", follows=Follows("R"), values={"spare": "x"})) == []
     assert problems(template, source("{{ broken", values={}))[0].code == "letter-error"
     assert (
         problems(template, source("x", values={"meeting": DateRange(dt.date(2006, 1, 1), dt.date(2006, 1, 2))}))[0].code
