@@ -103,3 +103,24 @@ def test_no_day_of_a_year_is_lost_or_doubled(zone):
         assert [instant.astimezone(place).date() for instant in instants] == days
         gaps = {(b - a).total_seconds() / 3600 for a, b in itertools.pairwise(instants)}
         assert gaps <= {23.0, 23.5, 24.0, 24.5, 25.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2006-07-10", "2006-07-10T07:00:00+00:00"),
+        ("2006-07-10 14:30", "2006-07-10T12:30:00+00:00"),
+        ("2006-07-10T14:30+05:00", "2006-07-10T09:30:00+00:00"),
+        ("2026-03-29T02:30", "2026-03-29T01:00:00+00:00"),
+    ],
+)
+def test_a_moment_is_read_as_people_write_it(text, expected):
+    """A day alone means the home's hour, a day and hour the home's zone, and an offset of its own is kept."""
+    assert rules.parse_moment(text, zone="Europe/Zurich", at=NINE).isoformat() == expected
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "2006-13-01", "10.07.2006", ""])
+def test_what_is_no_moment_is_refused_with_an_example(text):
+    """A moment that can't be read is one line with an example."""
+    with pytest.raises(BadInput, match="2006-07-10T09:00"):
+        rules.parse_moment(text, zone="Europe/Zurich", at=NINE)
