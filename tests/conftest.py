@@ -2,13 +2,24 @@
 
 import datetime as dt
 import ipaddress
+import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from mailer.clock import ManualClock
 from mailer.database import Database
+
+# A test depends on nothing that this machine or an earlier run has left: no setting of the developer's own home, no examples
+# that hypothesis remembers, no time limit that a busy machine would break.
+for _name in [name for name in os.environ if name.startswith("CHANCERY_") and name != "CHANCERY_SHARED"]:
+    del os.environ[_name]
+hypothesis.settings.register_profile(
+    "chancery", deadline=None, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("chancery")
 
 
 def _loopback_only(event: str, arguments: tuple) -> None:
