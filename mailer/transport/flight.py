@@ -76,7 +76,7 @@ def tell(flight: Flight, results: Sequence[Result]) -> None:
     try:
         flight.gate.after_reply(flight.envelope.attempt, results)
     except Exception:  # noqa: BLE001 - whatever the gate does, see above
-        _log.exception("transport.after_reply_failed", extra={"attempt": flight.envelope.attempt})
+        _log.exception("gate-failed-after-reply", extra={"attempt": flight.envelope.attempt})
 
 
 def inspect(envelope: Envelope, payload: Payload) -> None:

@@ -75,6 +75,8 @@ class SmtpTransport:
         self._failures = 0
         #: the last failure met us while other connections worked: the relay wants fewer, and is not out of order
         self._crowded = False
+        #: a letter had its final reply since the last failure
+        self._passed = False
         self._pause = 0.0
         self._again_at = 0.0
         self._stopped = False
@@ -150,7 +152,7 @@ class SmtpTransport:
     def _lane_ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("transport.lane_failed", exc_info=error, extra={"relay": self.name})
+            _log.error("lane-failed", exc_info=error, extra={"relay": self.name})
         self._pump()
 
     def _answer_all(self, verdict: Verdict, said: Reply | None) -> None:
@@ -171,7 +173,8 @@ class SmtpTransport:
             self._tasks[cast("asyncio.Task[None]", asyncio.current_task())] = connection
             self._pump()
             born = self._clock.running()
-            while flight is not None:
+            # asked each time: asyncio.wait_for may swallow the cancellation of a lane that was connecting
+            while flight is not None and not self._stopped:
                 await self._carry(connection, flight)
                 flight = None
                 if connection.usable and not self._worn(connection, born):
@@ -215,16 +218,21 @@ class SmtpTransport:
             self._queue.appendleft(flight)
 
     def _back_off(self, verdict: Verdict, said: Reply | None, *, beside: bool) -> None:
-        """Try no connection for a while; *beside*: others worked meanwhile. Failures that come together count as one."""
-        if self.rest == 0.0:
+        """Try no connection for a while; *beside*: others worked meanwhile. Failures that come together count as one.
+
+        A failure right after letters that went well is looked at once more before the waiting letters are told.
+        """
+        first = self.rest == 0.0
+        if first:
             self._pause = min(self._pause * 2 or FIRST, LONGEST)
         if verdict.scope is Scope.HOLD:
             self._pause = LONGEST
         self._failures += 1
-        self._crowded = beside
+        self._crowded, self._passed = beside or self._passed, False
         self._proven, self._failure, self._context = False, (verdict, said), None
         self._again_at = self._clock.running() + self._pause
-        _log.warning("transport.relay_failed", extra={"relay": self.name, "why": verdict.why, "again_in": self._pause})
+        if first:
+            _log.warning("relay-failed", extra={"relay": self.name, "why": verdict.why, "again_in": self._pause})
 
     async def _carry(self, connection: Connection, flight: Flight) -> None:
         """One letter over the connection, and its results to who waits for them."""
@@ -248,6 +256,7 @@ class SmtpTransport:
                 return
             # as bad as no connection
             self._back_off(Verdict(blame.fate, blame.scope, blame.why), blame.reply, beside=self._working(connection))
+        self._passed = self._passed or (flight.begun and connection.usable)
         self._answer(flight, results)
 
     def _answer(self, flight: Flight, results: Sequence[Result]) -> None:

@@ -7,6 +7,7 @@ This version waits for each reply (three round trips and one per recipient). The
 pool while this one's content is on its way, and write its MAIL, RCPT and DATA behind the final dot.
 """
 
+import asyncio
 from collections.abc import Mapping
 
 from mailer.settings import Timeouts
@@ -26,8 +27,8 @@ from mailer.transport.verdict import (
 )
 from mailer.transport.wire import SLICE, Wire
 
-#: seconds to wait for a goodbye
-_QUIT = 5.0
+#: seconds to wait for a goodbye, and for the relay to close
+_QUIT = 2.0
 _CLOSING = 421
 
 
@@ -169,6 +170,11 @@ class Connection:
         head = payload.head.replace(b"\r\n.", b"\r\n..")
         if head.startswith(b"."):
             head = b"." + head
+        last = next((part for part in (*reversed(payload.tail), head) if len(part)), b"\r\n")
+        end = b".\r\n" if bytes(last[-2:]) == b"\r\n" else b"\r\n.\r\n"
+        if not payload.tail:
+            wire.write(head + end)  # one packet for a letter without enclosures
+            return
         wire.write(head)
         await wire.drain(seconds)
         for part in payload.tail:
@@ -179,8 +185,7 @@ class Connection:
                 wire.write(view[start : start + SLICE])
                 await wire.drain(seconds)
         if wire.early is None:
-            last = next((part for part in (*reversed(payload.tail), payload.head) if len(part)), b"\r\n")
-            wire.write(b".\r\n" if bytes(last[-2:]) == b"\r\n" else b"\r\n.\r\n")
+            wire.write(end)
 
     async def _conclude(self, flight: Flight) -> list[Result]:
         """The final reply, judged and told to the gate."""
@@ -244,7 +249,9 @@ class Connection:
         if self.usable:
             try:
                 self._wire.write(b"QUIT\r\n")
-                await self._wire.reply(min(_QUIT, self._timeouts.command))
+                async with asyncio.timeout(min(_QUIT, self._timeouts.command)):
+                    await self._wire.reply(_QUIT)
+                    await self._wire.closed()  # by the relay: only then does it not count us among its connections
             except (OSError, BadReply):
                 pass
         await self.cut()

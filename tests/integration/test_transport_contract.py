@@ -178,7 +178,7 @@ async def test_the_relays_word_outlives_the_gates_failure(relay, caplog):
     with caplog.at_level(logging.ERROR):
         async with relay.open() as transport:
             assert fates(await transport.send(envelope(), payload(), Account(after=fail))) == ["accepted recipient"]
-    assert "transport.after_reply_failed" in caplog.text
+    assert "gate-failed-after-reply" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from mailer.rehearsal.options import Options, TlsMode
 from mailer.rehearsal.server import Server
 from mailer.transport.base import Envelope, Payload, Result
 from mailer.transport.pool import SmtpTransport
+from mailer.transport.wire import HIGH, SLICE
 from tests.support.transport_kit import HASTY, HEAD, Account, envelope, fates, left_alone, payload, relay_to
 
 
@@ -157,7 +158,7 @@ async def test_dots_and_ends_arrive_as_given(tmp_path, head, tail):
 
 
 async def test_a_large_letter_waits_for_the_socket(tmp_path):
-    """Twenty letters of 2 MB, by TLS and in the clear, arrive whole, with at most a fraction of that buffered."""
+    """Twenty letters of 2 MB that share their enclosures, by TLS and in the clear, arrive whole."""
     line = b"QUJD" * 19 + b"\r\n"
     tail = memoryview(line * (2_000_000 // len(line)))
     for tls in (TlsMode.NONE, TlsMode.STARTTLS):
@@ -169,6 +170,25 @@ async def test_a_large_letter_waits_for_the_socket(tmp_path):
         assert {fates(each)[0] for each in results} == {"accepted recipient"}
         assert {each.size for each in server.taken} == {len(HEAD) + len(tail)}
         assert len({each.sha256 for each in server.taken}) == 1
+
+
+@pytest.mark.parametrize("tls", [TlsMode.NONE, TlsMode.STARTTLS])
+async def test_a_relay_that_reads_slowly_costs_no_memory(tmp_path, tls):
+    """Of a letter of 32 MB to a relay that has stopped reading, no more than a few slices are ever buffered."""
+    tail = memoryview(bytes(32_000_000))
+    rules = [{"at": "content", "do": "stall", "after_bytes": 100_000}]
+    async with Server(Options(tls=tls), Faults.from_rules(rules)) as server:
+        transport = SmtpTransport("main", relay_to(server, timeouts=HASTY), home=tmp_path, clock=SystemClock())
+        task = asyncio.create_task(transport.send(envelope(), Payload(HEAD, (tail,)), Account()))
+        await server.reached("content")
+        wire = next(iter(transport._carrying.values()))._wire
+        most = 0
+        while not task.done():
+            most = max(most, wire._transport.get_write_buffer_size())
+            await asyncio.wait([task], timeout=0.01)
+        assert fates(task.result()) == ["uncertain letter"]
+        assert 0 < most <= HIGH + 2 * SLICE
+        await transport.close()
 
 
 #: phase, fault, and what is to become of the letter; whether the relay has it is read from its record
@@ -190,9 +210,8 @@ async def test_a_fault_in_any_phase_is_told_truthfully(tmp_path, at, do, meant):
     """Drop, reset, silence, garbage, half and overlong replies in each phase: never accepted, never "not tried" if the relay has it."""
     gate = Account()
     options = Options(user="u", password="p")
-    results, server = await one(
-        tmp_path, [{"at": at, "do": do}], gate=gate, settings={"timeouts": HASTY}, options=options
-    )
+    settings = {"timeouts": HASTY} if do == "stall" else {}
+    results, server = await one(tmp_path, [{"at": at, "do": do}], gate=gate, settings=settings, options=options)
     assert fates(results) == [meant]
     assert results[0].why
     assert gate.told == []
