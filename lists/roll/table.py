@@ -112,7 +112,7 @@ class Roll:
         raise NotFound(f"no State is called {shown(text)}", remedy=self._near(wanted))
 
     def _near(self, wanted: str) -> str:
-        alike = difflib.get_close_matches(wanted, self._index, n=6, cutoff=_NEAR) if wanted else []
+        alike = difflib.get_close_matches(wanted[:200], self._index, n=6, cutoff=_NEAR) if wanted else []
         codes = list(dict.fromkeys(iso3 for name in alike for iso3 in sorted(self._index[name])))[:3]
         if not codes:
             return "`chancery roll show` lists the States with their codes"

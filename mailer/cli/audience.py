@@ -58,6 +58,8 @@ def show(
     if form is Format.JSON:
         print(json.dumps({"rule": rule, "as_of": day.isoformat(), "rows": rows}, ensure_ascii=False, indent=2))
         return
+    if form is Format.TABLE:  # how many is enough for the eye; csv and json have the addresses
+        rows = [row | {"mailboxes": row["mailboxes"].count("@") or ""} for row in rows]
     show_rows(rows, columns, form, title=f"{rule} on {day}: {counts}")
 
 

@@ -155,18 +155,21 @@ def list_(
         async with app.database.read() as session:
             return await overview.listing(session, app.roll, on=today(app), state_iso3=iso3, list_name=named)
 
-    columns = {
-        "id": "id",
-        "organization": "organization",
-        "kind": "kind",
-        "state": "State",
-        "seat": "seat",
-        "languages": "languages",
-        "mailboxes": "mailboxes",
-        "lists": "lists",
-        "retired_on": "retired",
-    }
-    show_rows(with_app(work), columns, form)
+    rows = with_app(work)
+    columns = {"id": "id", "organization": "organization", "seat": "seat", "mailboxes": "mailboxes"}
+    if form is Format.CSV:
+        columns |= {
+            "kind": "kind",
+            "state": "State",
+            "languages": "languages",
+            "lists": "lists",
+            "retired_on": "retired",
+        }
+    if any(row["lists"] for row in rows):
+        columns |= {"lists": "lists"}
+    if any(row["retired_on"] for row in rows):
+        columns |= {"retired_on": "retired"}
+    show_rows(rows, columns, form)
 
 
 @app.command()
@@ -212,7 +215,7 @@ def history(organization: OrganizationArgument, form: FormatOption = Format.TABL
             row = await organizations.find(session, organization)
             return [
                 {
-                    "at": told.at.isoformat(timespec="seconds"),
+                    "at": told.at.strftime("%Y-%m-%d %H:%M"),
                     "by": told.by,
                     "what": told.change.action,
                     "changes": told.change.words,
@@ -221,7 +224,9 @@ def history(organization: OrganizationArgument, form: FormatOption = Format.TABL
                 for told in await changes.history(session, row.id)
             ]
 
-    columns = {"at": "at", "by": "by", "what": "what", "changes": "changes", "source": "from"}
+    columns = {"at": "at (UTC)", "by": "by", "what": "what", "changes": "changes"}
+    if form is Format.CSV:
+        columns |= {"source": "from"}
     show_rows(with_app(work), columns, form)
 
 

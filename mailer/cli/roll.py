@@ -52,7 +52,8 @@ def show(
             }
             for e in roll.events(one.iso3)
         ]
-        columns = {key: key for key in ("date", "event", "instrument", "source", "basis", "note")}
+        shown = ("date", "event", "instrument", "source", "basis", "note")
+        columns = {key: key for key in (shown if form is Format.CSV else ("date", "event", "source", "note"))}
         title = f"{one.name()} ({one.iso3}), {one.name('fr')}: {standing(roll, one.iso3, day, counting)}"
         show_rows(events, columns, form, title=title)
         return
