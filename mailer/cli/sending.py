@@ -52,7 +52,7 @@ async def _look(application: Any, ident: str) -> tuple[int, str, int, bool]:
     from sqlalchemy import func, select
 
     from mailer.circulars.models import Letter
-    from mailer.circulars.service import find
+    from mailer.circulars.desk import find
     from mailer.circulars.states import CircularState
     from mailer.errors import SettingsError
 
@@ -122,7 +122,8 @@ def cancel(ident: Id) -> None:
     """Stop a circular for good; what has not left stays here."""
 
     async def work(application: Any) -> int:
-        from mailer.circulars.service import cancel_before_sending, find
+        from mailer.circulars.drafting import cancel_before_sending
+        from mailer.circulars.desk import find
         from mailer.circulars.states import CircularState
 
         async with application.database.read() as session:

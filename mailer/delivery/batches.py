@@ -46,9 +46,17 @@ class Told:
 class Batches:
     """The rows of one database, as runs see them."""
 
-    def __init__(self, sessions: Sessions, *, lease: dt.timedelta, no_longer_due: NoLongerDue = nothing_lapses) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        *,
+        lease: dt.timedelta,
+        zone: dt.tzinfo = dt.UTC,
+        no_longer_due: NoLongerDue = nothing_lapses,
+    ) -> None:
+        """Look at the rows of *sessions*; *zone* says which day it is where the secretariat sits."""
         self._sessions = sessions
-        self._lease = lease
+        self._lease, self._zone = lease, zone
         self._no_longer_due = no_longer_due
 
     # --- who may work at what -------------------------------------------------------------------------------------
@@ -70,7 +78,7 @@ class Batches:
                 .order_by(Batch.circular_id, Batch.no)
                 .limit(limit + len(skip))
             )
-            calls = [call_for(circular, batch) for circular, batch in rows.tuples()]
+            calls = [call_for(circular, batch) for circular, batch in rows]
         return [call for call in calls if call.key not in skip][:limit]
 
     async def next_due(self) -> dt.datetime | None:
@@ -114,7 +122,7 @@ class Batches:
         )
         changes = [
             doubt(recipient, attempt, now, "the program that was sending it stopped answering")
-            for recipient, attempt in rows.tuples()
+            for recipient, attempt in rows
         ]
         await account.record(session, run.circular, changes, by="engine", at=now, action="run-fenced")
 
@@ -136,7 +144,15 @@ class Batches:
                 row.beat = now
                 state = await session.scalar(select(Circular.state).where(Circular.id == run.circular))
                 claims = (
-                    await claim(session, run, room, relay=relay, now=now, no_longer_due=self._no_longer_due)
+                    await claim(
+                        session,
+                        run,
+                        room,
+                        relay=relay,
+                        now=now,
+                        today=now.astimezone(self._zone).date(),
+                        no_longer_due=self._no_longer_due,
+                    )
                     if room and state == CircularState.SENDING
                     else []
                 )

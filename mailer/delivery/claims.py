@@ -79,7 +79,14 @@ async def nothing_lapses(_session: AsyncSession, _circular: int, _letters: Mappi
 
 
 async def claim(
-    session: AsyncSession, run: Run, room: int, *, relay: str, now: dt.datetime, no_longer_due: NoLongerDue
+    session: AsyncSession,
+    run: Run,
+    room: int,
+    *,
+    relay: str,
+    now: dt.datetime,
+    today: dt.date,
+    no_longer_due: NoLongerDue,
 ) -> list[Claim]:
     """Claim at most *room* letters that are due, in the caller's transaction."""
     due = (
@@ -104,7 +111,7 @@ async def claim(
     changes: list[Change] = []
     renamed: list[dict[str, Any]] = []
     for one in ids:
-        one_claim = _judge(letters[one], recipients[one], lapsed.get(one), now, changes, renamed)
+        one_claim = _judge(letters[one], recipients[one], lapsed.get(one), (now, today), changes, renamed)
         if one_claim:
             claims.append(one_claim)
     await account.record(session, run.circular, changes, by="engine", at=now, action="withheld-or-lapsed")
@@ -137,12 +144,12 @@ def _judge(
     letter: Any,
     rows: Sequence[Any],
     lapse: str | None,
-    now: dt.datetime,
+    when: tuple[dt.datetime, dt.date],
     changes: list[Change],
     renamed: list[dict[str, Any]],
 ) -> Claim | None:
     """Decide, for one letter with a recipient that is due, who is written to; None: nobody."""
-    today = now.date()
+    now, today = when
     kept: list[tuple[Any, str, str]] = []
     targets: list[Target] = []
     for row in rows:

@@ -103,7 +103,7 @@ class Recovery:
             )
             changes: dict[int, list[Change]] = {}
             resend = await self._resending(session)
-            for recipient, attempt in rows.tuples():
+            for recipient, attempt in rows:
                 change = self._judge(recipient, attempt, relic, now, resend=attempt.circular_id in resend)
                 if change is not None:
                     changes.setdefault(attempt.circular_id, []).append(change)

@@ -36,6 +36,8 @@ log = logging.getLogger("chancery.delivery")
 
 #: A letter that came back this often without content is a poison letter, if others pass.
 _FRUITLESS = 3
+#: How long a letter whose content never started waits: the first time, doubled each time, and at the longest.
+_FRUITLESS_WAIT, _FRUITLESS_LONGEST = dt.timedelta(seconds=2), dt.timedelta(minutes=5)
 #: How often a turn that the database refused is tried again, and how long we wait between, in seconds.
 _TURN_TRIES, _TURN_WAIT = 5, 1.0
 #: Seconds for which a turn waits for more letters to land, once one has.
@@ -363,11 +365,9 @@ class _BatchRun:
         fruitless = not ours and all(
             result.fate is Fate.NOT_TRIED and result.scope not in {Scope.RELAY, Scope.HOLD} for result in results
         )
-        if fruitless:
-            self._exhausted = False  # it is due again at once
         poison = fruitless and claim.fruitless + 1 >= _FRUITLESS and self._line.pace.passed > 0
         changes = tuple(
-            self._outcome(claim, target, by_id[target.id], sha256, poison=poison) for target in claim.targets
+            self._outcome(claim, target, by_id[target.id], sha256, poison=poison, ours=ours) for target in claim.targets
         )
         return Told(claim, changes, left, sha256, fruitless=fruitless)
 
@@ -383,7 +383,9 @@ class _BatchRun:
         if any(result.fate in {Fate.ACCEPTED, Fate.REFUSED, Fate.DEFERRED} for result in results):
             pace.went_well()
 
-    def _outcome(self, claim: Claim, target: Target, result: Result, sha256: str | None, *, poison: bool) -> Change:
+    def _outcome(
+        self, claim: Claim, target: Target, result: Result, sha256: str | None, *, poison: bool, ours: bool
+    ) -> Change:
         """The change that one recipient's result makes."""
         if result.fate is Fate.ACCEPTED:
             return self._change(
@@ -397,8 +399,17 @@ class _BatchRun:
             return self._uncertain(claim, target, result, sha256)
         if result.fate is Fate.DEFERRED or poison:
             return self._deferred(claim, target, result, sha256)
-        wait = self._line.pace.next_token() if result.scope in {Scope.RELAY, Scope.HOLD} else None
-        return self._change(claim, target, RecipientState.QUEUED, result=result, next_at=wait)
+        return self._change(
+            claim, target, RecipientState.QUEUED, result=result, next_at=self._wait(claim, result, ours=ours)
+        )
+
+    def _wait(self, claim: Claim, result: Result, *, ours: bool) -> dt.datetime | None:
+        """When a letter whose content never started is due again: with the relay, at once after a pause, else later each time."""
+        if result.scope in {Scope.RELAY, Scope.HOLD}:
+            return self._line.pace.next_token()
+        if ours:
+            return None
+        return self._of.clock.now() + min(_FRUITLESS_WAIT * 2 ** min(claim.fruitless, 16), _FRUITLESS_LONGEST)
 
     def _uncertain(self, claim: Claim, target: Target, result: Result, sha256: str | None) -> Change:
         if self._frozen.document["on_uncertain"] == "resend":

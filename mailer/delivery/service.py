@@ -256,7 +256,7 @@ class Delivery:
             next_at = await session.scalar(
                 select(func.min(Batch.next_at)).where(Batch.circular_id == circular_id, Batch.done_at.is_(None))
             )
-            counts = {RecipientState(state): count for state, count in rows.tuples()}
+            counts = {RecipientState(state): count for state, count in rows}
             return Progress(circular.state, _name(circular), circular.held_why, letters, counts, next_at)
 
 

@@ -54,7 +54,7 @@ class Verified:
 async def heads(session: AsyncSession) -> list[Saved]:
     """The head of every chain: what to keep in another place."""
     rows = await session.execute(select(Head.chain, Head.seq, Head.hash).order_by(Head.chain))
-    return [Saved(*row) for row in rows.tuples()]
+    return [Saved(*row) for row in rows]
 
 
 async def verify(

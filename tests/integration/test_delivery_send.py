@@ -225,8 +225,16 @@ async def test_a_letter_that_kills_connections_does_not_stop_the_others(
     relay = MemoryTransport(script)
     await send(app, circular, relay)
     found = await states(database, circular)
-    assert found.pop("office002@org.example") in {"deferred", "refused"}
+    assert found.pop("office002@org.example") == "queued"
     assert set(found.values()) == {"accepted"}
+    assert (await recipient(database, "office002@org.example")).tries == 0
+    for _ in range(2):
+        await again(app, relay)  # not at once: nothing is due yet
+        clock.advance(MINUTES)
+        relay.script = lambda phase, envelope, to: script(phase, envelope, to)
+        await again(app, relay)
+    row = await recipient(database, "office002@org.example")
+    assert (row.state, row.tries) == ("queued", 0)  # alone on the relay it is nobody's fault yet
 
 
 async def test_pausing_stops_content_and_resuming_goes_on(

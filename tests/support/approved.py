@@ -17,6 +17,7 @@ from mailer.circulars.models import Letter, Recipient
 from mailer.clock import Clock
 from mailer.database import Database
 from mailer.settings import Approval, Delivery, Relay, Sender, Settings, Tls
+from mailer.transport.base import Envelope, Gate, Payload, Result
 from mailer.transport.memory import MemoryTransport
 from tests.support.office import CIRCULAR, TEXT
 
@@ -63,10 +64,24 @@ async def office(
     return app, drafted.id
 
 
+class _Visit:
+    """Our connections to a relay that goes on when we are gone."""
+
+    def __init__(self, relay: MemoryTransport) -> None:
+        self._relay = relay
+        self.lanes = relay.lanes
+
+    async def send(self, envelope: Envelope, payload: Payload, gate: Gate) -> Sequence[Result]:
+        return await self._relay.send(envelope, payload, gate)
+
+    async def close(self) -> None:
+        """Nothing to say goodbye to."""
+
+
 @asynccontextmanager
 async def running(app: App, transport: MemoryTransport) -> AsyncIterator[Sending]:
     """What sends, over *transport*."""
-    async with sending(app, what="test", make_transport=lambda _relay: transport) as made:
+    async with sending(app, what="test", make_transport=lambda _relay: _Visit(transport)) as made:
         yield made
 
 
@@ -89,7 +104,7 @@ async def states(database: Database, circular: int) -> dict[str, str]:
         rows = await session.execute(
             select(Recipient.address, Recipient.state).where(Recipient.circular_id == circular).order_by(Recipient.id)
         )
-        return {address: state.value for address, state in rows.tuples()}
+        return {address: state.value for address, state in rows}
 
 
 async def recipient(database: Database, address: str) -> Recipient:
