@@ -12,9 +12,10 @@ import asyncio
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,10 +72,11 @@ class Database:
         self.sqlite = parsed.get_backend_name() == "sqlite"
         self.file = Path(parsed.database) if self.sqlite and parsed.database else None
         self._lock = asyncio.Lock()
+        self._threads: set[threading.Thread] = set()
         if self.sqlite:
             parsed = parsed.set(drivername="sqlite+aiosqlite")
-            self._writer = _sqlite_engine(parsed, self.file, writer=True)
-            self._reader = _sqlite_engine(parsed, self.file, writer=False)
+            self._writer = _sqlite_engine(parsed, self.file, self._threads, writer=True)
+            self._reader = _sqlite_engine(parsed, self.file, self._threads, writer=False)
             return
         parsed = parsed.set(drivername="postgresql+psycopg")
         try:
@@ -147,9 +149,11 @@ class Database:
         """Close all connections; the writer's last, so that it takes the write-ahead log into the file."""
         await self._reader.dispose()
         await self._writer.dispose()
+        while self._threads:  # one that a cancelled task left in SQLite must not outlive the event loop
+            await asyncio.to_thread(self._threads.pop().join, 2 * _TURN_MS / 1000)
 
 
-def _sqlite_engine(url: URL, file: Path | None, *, writer: bool) -> AsyncEngine:
+def _sqlite_engine(url: URL, file: Path | None, threads: set[threading.Thread], *, writer: bool) -> AsyncEngine:
     """One writing connection, or up to eight reading ones."""
     engine = create_async_engine(
         url,
@@ -162,16 +166,13 @@ def _sqlite_engine(url: URL, file: Path | None, *, writer: bool) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "do_connect")
     def _prepare(_dialect: Any, _record: Any, _arguments: Any, _options: Any) -> None:
-        if file is None:
-            return
-        if writer:
-            with suppress(OSError):  # there already, or SQLite says what is wrong
-                os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        elif file.parent.is_dir() and not file.exists():
-            raise DatabaseError("there is no database yet", where=str(file), remedy="run `chancery db upgrade`")
+        if file is not None and not str(file).startswith("file:"):
+            _look_at(file, writer=writer)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _set_up(connection: Any, _record: Any) -> None:
+        if (thread := getattr(connection.driver_connection, "_thread", None)) is not None:
+            threads.add(thread)
         cursor = connection.cursor()
         try:
             for pragma in (f"busy_timeout={_TURN_MS}", *pragmas):
@@ -188,6 +189,36 @@ def _sqlite_engine(url: URL, file: Path | None, *, writer: bool) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
 
     return engine
+
+
+def _look_at(file: Path, *, writer: bool) -> None:
+    """Say plainly why *file* could not be opened, and make it, closed to others, where a writer finds none.
+
+    A connection that SQLite refuses to open leaves a thread behind that may outlive the event loop and then complains; so the
+    common reasons are looked for first. The file itself must not be opened here once it is in use: closing it again would drop
+    the locks that SQLite holds on it (fcntl locks belong to the process).
+
+    Raises:
+        DatabaseError: it is not there, or not ours to read or write.
+    """
+    if file.exists():
+        if not os.access(file, os.R_OK):
+            raise DatabaseError("it can't be opened", where=str(file), remedy=_PLAIN["SQLITE_CANTOPEN"][1])
+        if writer and not os.access(file, os.W_OK):
+            raise DatabaseError("it can't be written to", where=str(file), remedy=_PLAIN["SQLITE_READONLY"][1])
+        return
+    if not file.parent.is_dir():
+        raise DatabaseError("it can't be opened", where=str(file), remedy=_PLAIN["SQLITE_CANTOPEN"][1])
+    if not writer:
+        raise DatabaseError("there is no database yet", where=str(file), remedy="run `chancery db upgrade`")
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        pass  # another process was quicker
+    except OSError as error:
+        raise DatabaseError(
+            f"it can't be made ({error.strerror})", where=str(file), remedy=_PLAIN["SQLITE_CANTOPEN"][1]
+        ) from error
 
 
 def _require_wal(mode: str) -> None:
