@@ -409,7 +409,8 @@ class _BatchRun:
             return self._line.pace.next_token()
         if ours:
             return None
-        return self._of.clock.now() + min(_FRUITLESS_WAIT * 2 ** min(claim.fruitless, 16), _FRUITLESS_LONGEST)
+        wait: dt.timedelta = min(_FRUITLESS_WAIT * 2 ** min(claim.fruitless, 16), _FRUITLESS_LONGEST)
+        return self._of.clock.now() + wait
 
     def _uncertain(self, claim: Claim, target: Target, result: Result, sha256: str | None) -> Change:
         if self._frozen.document["on_uncertain"] == "resend":

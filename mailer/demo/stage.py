@@ -19,7 +19,8 @@ from mailer.settings_loader import load
 HERE = Path(__file__).resolve().parent
 #: Says that a folder is a demonstration's, so that the next one may clear it away.
 _MARK = ".chancery-demo"
-_USER, _PASSWORD = "secretariat", "rehearsal-only"  # noqa: S105 - of a server that lives for the demonstration, on loopback
+#: Of a server that lives for the demonstration, on loopback.
+_USER, _PASSWORD = "secretariat", "rehearsal-only"
 
 _HOME = """# The home of the demonstration. Its relay lives only as long as `chancery demo` runs.
 [relays.main]

@@ -21,11 +21,12 @@ from lists.importing.service import apply, check_file, plan
 from lists.kinds import Severity
 from mailer.app import Sending, sending
 from mailer.circulars import service as circulars
-from mailer.circulars.models import Circular, Letter
+from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import RecipientState
+from mailer.demo.leaving import leave_letters, leave_reports
 from mailer.demo.stage import HERE, Stage, stage
 from mailer.errors import Defect
-from mailer.register import chain
+from mailer.register.changes import record
 from mailer.replies import service as replies
 from mailer.reports import delivery as reports
 
@@ -67,9 +68,7 @@ async def play(folder: Path, screen: Console) -> list[str]:
             letter = await _send(players, "letter-2006")
             await _replies(players, letter)
             reminder = await _reminder(players, letter)
-        made = [memo, letter, reminder]
-        names = [await _leave(players, number) for number in made]
-    return names
+        return [await _leave(players, number) for number in (memo, letter, reminder)]
 
 
 def _at(year: int, month: int, day: int, hour: int) -> dt.datetime:
@@ -85,9 +84,10 @@ async def _import(scene: Stage, screen: Console) -> None:
     async with app.database.write() as session:
         steps = await plan(session, checked, today=app.desk.today)
         changes = await apply(session, steps)
-        for change in changes:
-            await chain.append(session, chain.HOME, change.action, change.as_dict(), by=_DRAFTER, at=app.clock.now())
-    screen.print(f"Imported {sheet.name}: {len({change.organization_id for change in changes})} organizations.", markup=False)
+        await record(session, changes, by=_DRAFTER, at=app.clock.now(), source=sheet.name)
+    screen.print(
+        f"Imported {sheet.name}: {len({change.organization_id for change in changes})} organizations.", markup=False
+    )
 
 
 @asynccontextmanager
@@ -112,19 +112,26 @@ async def _send(players: _Players, name: str) -> int:
     shutil.copytree(HERE / "circulars" / name, folder)
     drafted = await circulars.new(desk, folder, by=_DRAFTER)
     players.say(f"\n{drafted.reference}  {drafted.title}  ({drafted.date:%d %B %Y})")
-    checked = await circulars.check(desk, drafted.id)
+    async with desk.database.read() as session:
+        checked = await circulars.check(session, drafted, desk)
+    letters = len(checked.prepared.planned)
     stops = [finding for finding in checked.findings if finding.severity is Severity.WAIVABLE]
-    players.say(f"  checked: {checked.letters} letters, {len(stops)} States without an addressee, each waived with a reason")
+    players.say(f"  checked: {letters} letters, {len(stops)} States without an addressee, each waived with a reason")
     waive = [finding.name for finding in stops]
     await circulars.approve(desk, drafted.id, waive=waive, why=_WHY, by=_APPROVER)
-    await players.sending.delivery.start(drafted.id, by=_DRAFTER, expect=checked.letters)
+    await players.sending.delivery.start(drafted.id, by=_DRAFTER, expect=letters)
     await _settle(players, drafted.id, drafted.reference or "")
     return drafted.id
 
 
 async def _settle(players: _Players, number: int, reference: str) -> None:
     """Let it go, moving the clock on to each retry, until the relay has said its last word on every address."""
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("addresses, {task.fields[clock]}"))
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("addresses, {task.fields[clock]}"),
+    )
     clock = players.stage.clock
     with Progress(*columns, console=players.screen) as bar:
         task = bar.add_task(f"sending {reference}", total=None, clock="")
@@ -147,10 +154,13 @@ async def _replies(players: _Players, number: int) -> None:
     app, clock = players.stage.app, players.stage.clock
     clock.move_to(_at(2006, 7, 10, 11))
     async with app.database.read() as session:
-        asked = await session.execute(
-            select(Letter.organization_id, Letter.position).where(Letter.circular_id == number).order_by(Letter.position)
+        reached = select(Recipient.letter_id).where(Recipient.state == RecipientState.ACCEPTED)
+        asked = await session.scalars(
+            select(Letter.organization_id)
+            .where(Letter.circular_id == number, Letter.id.in_(reached))
+            .order_by(Letter.position)
         )
-        chosen = [organization for organization, position in asked if position % _ANSWERS == 0]
+        chosen = list(asked)[_ANSWERS - 1 :: _ANSWERS]
     for place, organization in enumerate(chosen):
         answer = _ANSWER_WORDS[place % len(_ANSWER_WORDS)]
         await replies.record(app.database, app.clock, number, str(organization), answer, by=_DRAFTER, roll=app.roll)
@@ -163,8 +173,10 @@ async def _reminder(players: _Players, parent: int) -> int:
     if due is None:
         raise Defect("no reminder was planned")
     players.stage.clock.move_to(due)
-    players.say(f"\nThe clock is moved to {due.astimezone(_GENEVA):%A %d %B %Y %H:%M}; the ticker finds the reminder due")
-    while (made := await _child(players, parent)) is None:
+    players.say(
+        f"\nThe clock is moved to {due.astimezone(_GENEVA):%A %d %B %Y %H:%M}; the ticker finds the reminder due"
+    )
+    while (made := await _child(players, parent)) is None:  # noqa: ASYNC110 - the ticker tells rows, not us
         await asyncio.sleep(_TICK)
     await _settle(players, made.id, made.reference or "")
     return made.id
@@ -179,8 +191,6 @@ async def _child(players: _Players, parent: int) -> Circular | None:
 
 async def _leave(players: _Players, number: int) -> str:
     """Leave the report in three forms and the bytes of every letter that the relay has, compared with the account."""
-    from mailer.demo.leaving import leave_letters, leave_reports
-
     app = players.stage.app
     async with app.database.read() as session:
         report = await reports.build(session, number, at=app.clock.now(), zone="Europe/Zurich")
