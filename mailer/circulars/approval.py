@@ -16,15 +16,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import func, insert, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.changes import revision
-from lists.findings import Finding, stops
+from lists.findings import Finding
 from lists.kinds import Severity
 from mailer.circulars import rows
-from mailer.circulars.checks import Checked, check
+from mailer.circulars.checks import Checked, check, not_waived
 from mailer.circulars.desk import Desk, find, name_of
-from mailer.circulars.document import Document
 from mailer.circulars.drafting import store_blob
 from mailer.circulars.frozen import Frozen
 from mailer.circulars.models import Circular, Letter, PlanBatch, Recipient, Snapshot, Waiver
@@ -91,11 +89,10 @@ async def approve(
             circular = await find(session, id_text)
             _permit(circular, desk, by)
             checked = await check(session, circular, desk) if circular.state == CircularState.DRAFT else None
-            waived = await _waived(session, circular) if checked else {}
         if checked is not None:
             findings = checked.findings
             new = _new_waivers(findings, waive, (why or "").strip(), circular)
-            left = [one for one in stops(findings) if not _covers({*waived, *new}, one)]
+            left = not_waived(findings, {*checked.waived, *new})
             if left:
                 return Approval(circular, left, findings, not_addressed=checked.not_addressed)
             if not await _begin(desk, circular, checked, new, by):
@@ -124,15 +121,6 @@ def _permit(circular: Circular, desk: Desk, by: str) -> None:
         )
 
 
-async def _waived(session: AsyncSession, circular: Circular) -> dict[str, str]:
-    """Findings waived for the draft as it is now, with the reasons."""
-    digest = Document.from_json(circular.draft).digest
-    found = await session.execute(
-        select(Waiver.finding, Waiver.why).where(Waiver.circular_id == circular.id, Waiver.draft_digest == digest)
-    )
-    return dict(found.all())
-
-
 def _new_waivers(findings: Iterable[Finding], waive: Sequence[str], why: str, circular: Circular) -> dict[str, str]:
     """What is waived now: the name of each finding that is meant, with the reason.
 
@@ -158,10 +146,6 @@ def _new_waivers(findings: Iterable[Finding], waive: Sequence[str], why: str, ci
             )
         new |= {one.name: why for one in meant if one.severity is Severity.WAIVABLE}
     return new
-
-
-def _covers(waived: Iterable[str], one: Finding) -> bool:
-    return one.severity is Severity.WAIVABLE and one.name in waived
 
 
 async def _begin(desk: Desk, seen: Circular, checked: Checked, new: dict[str, str], by: str) -> bool:

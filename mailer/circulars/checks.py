@@ -3,19 +3,19 @@
 import asyncio
 import datetime as dt
 from collections import Counter as Tally
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists import address
-from lists.findings import Finding
+from lists.findings import Finding, stops
 from lists.kinds import Form, Role, Severity
 from mailer.circulars.compose import LetterRow, compose, rendered
 from mailer.circulars.desk import Desk
 from mailer.circulars.document import Document
-from mailer.circulars.models import Circular
+from mailer.circulars.models import Circular, Waiver
 from mailer.circulars.planning import Planned
 from mailer.circulars.preparing import Prepared, prepare
 from mailer.circulars.states import CircularState
@@ -39,12 +39,19 @@ class Checked:
     Attributes:
         prepared: the draft worked out.
         findings: errors first, then what can be waived, warnings, notes.
+        waived: reasons of what was waived for this very draft, by name of the finding.
         largest: octets of the largest letter.
     """
 
     prepared: Prepared
     findings: list[Finding]
+    waived: Mapping[str, str]
     largest: int = 0
+
+    @property
+    def stopping(self) -> list[Finding]:
+        """What stops: errors, and what could be waived and is not."""
+        return not_waived(self.findings, self.waived)
 
     @property
     def not_addressed(self) -> list[dict[str, str]]:
@@ -70,7 +77,17 @@ async def check(session: AsyncSession, circular: Circular, desk: Desk) -> Checke
     largest = await _compose_all(prepared, desk.clock.now())
     order = list(Severity)
     findings = sorted(dict.fromkeys(prepared.findings), key=lambda one: order.index(one.severity))
-    return Checked(prepared, findings, largest)
+    given = await session.execute(
+        select(Waiver.finding, Waiver.why).where(
+            Waiver.circular_id == circular.id, Waiver.draft_digest == document.digest
+        )
+    )
+    return Checked(prepared, findings, dict(given.all()), largest)
+
+
+def not_waived(findings: Iterable[Finding], waived: Container[str]) -> list[Finding]:
+    """Those that stop, less those that are waived."""
+    return [one for one in stops(findings) if one.severity is Severity.ERROR or one.name not in waived]
 
 
 def row_of(letter: Planned, dated: dt.datetime) -> LetterRow:
@@ -196,16 +213,17 @@ def _dates(document: Document, today: dt.date) -> Iterator[Finding]:
     def doubt(code: str, key: str, what: str, remedy: str) -> Finding:
         return Finding(code, Severity.WARNING, document.where(key), what, remedy)
 
+    reply_by = "reply_by" if "reply_by" in document.lines else "event.reply_by"
     if document.reply_by is not None and document.reply_by < today:
         what = f"the day for replies, {document.reply_by:%-d %B %Y}, is past"
-        yield doubt("reply-by-past", "reply_by", what, "correct reply_by")
+        yield doubt("reply-by-past", reply_by, what, "correct reply_by")
     if document.reply_by is not None and document.reply_by < document.date:
-        yield doubt("reply-by-before-date", "reply_by", "replies are asked for before the letter's date", "correct it")
+        yield doubt("reply-by-before-date", reply_by, "replies are asked for before the letter's date", "correct it")
     if document.event is not None:
         if document.event.start.date() < document.date:
             yield doubt("event-past", "event.start", "the event is before the letter's date", "correct one of them")
         if document.reply_by is not None and document.reply_by > document.event.start.date():
-            yield doubt("reply-by-after-event", "reply_by", "replies are asked for after the event", "correct it")
+            yield doubt("reply-by-after-event", reply_by, "replies are asked for after the event", "correct it")
 
 
 def _persons(document: Document) -> Iterator[Finding]:
@@ -277,8 +295,19 @@ def _audience(prepared: Prepared) -> Iterator[Finding]:
             "" if meant else "add a contact",
             str(left.organization_id),
         )
+    yield from _printed(prepared)
     yield from _letters(prepared)
     yield from _addresses(prepared.planned)
+
+
+def _printed(prepared: Prepared) -> Iterator[Finding]:
+    """Audiences that would not be printed under To or CC, for want of words."""
+    document = prepared.document
+    for key, language in prepared.unworded:
+        where = document.where("wording")
+        what = f"the audience {key} is not printed in {languages.NAMES[language]}: there are no words for it"
+        remedy = f'add "{key}" = {{ {language} = "..." }} under [wording]'
+        yield Finding("audience-not-worded", Severity.WARNING, where, what, remedy, f"{key}.{language}")
 
 
 def _letters(prepared: Prepared) -> Iterator[Finding]:

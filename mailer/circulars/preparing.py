@@ -17,7 +17,7 @@ from mailer.circulars.document import Document
 from mailer.circulars.frozen import Frozen, text_key
 from mailer.circulars.models import Blob, Circular, Letter, Recipient, Snapshot
 from mailer.circulars.planning import Planned
-from mailer.circulars.sources import Earlier, reminder_source, source_for
+from mailer.circulars.sources import Earlier, audience_words, reminder_source, source_for
 from mailer.circulars.states import RecipientState
 from mailer.errors import BadInput, ChanceryError
 from mailer.letters import catalog, lint, wording
@@ -35,6 +35,7 @@ class Prepared:
 
     Attributes:
         on: the day whose mailboxes are meant.
+        unworded: (audience, language) that there are no words for under To or CC.
         frozen: None where something stops it from being composed.
         files: calendar files that are not stored yet, by sha256.
     """
@@ -47,6 +48,7 @@ class Prepared:
     resolved: audiences.Resolved | None = None
     planned: list[Planned] = field(default_factory=list)
     sources: dict[str, Source] = field(default_factory=dict)
+    unworded: list[tuple[str, str]] = field(default_factory=list)
     frozen: Frozen | None = None
     files: dict[str, bytes] = field(default_factory=dict)
 
@@ -180,23 +182,26 @@ def _texts(desk: Desk, made: Prepared, earlier: Earlier | None) -> dict[str, Com
         if language not in document.texts:
             texts = None  # told as text-missing
             continue
+        try:
+            words = wording.load(language, desk.templates)
+        except ChanceryError as error:
+            made.add_error("template", error, f"template {template.name}", language)
+            texts = None
+            continue
+        keys = dict.fromkeys([*resolved.to_keys, *resolved.cc_keys])
+        made.unworded += [(key, language) for key in keys if not audience_words(document, key, language, words)]
         for form in forms:
-            try:
-                source = source_for(
-                    document,
-                    language,
-                    form=form,
-                    settings=desk.settings,
-                    wording=wording.load(language, desk.templates),
-                    reference=made.reference,
-                    to_keys=resolved.to_keys,
-                    cc_keys=resolved.cc_keys,
-                    earlier=earlier,
-                )
-            except ChanceryError as error:
-                made.add_error("template", error, f"template {template.name}", language)
-                texts = None
-                continue
+            source = source_for(
+                document,
+                language,
+                form=form,
+                settings=desk.settings,
+                wording=words,
+                reference=made.reference,
+                to_keys=resolved.to_keys,
+                cc_keys=resolved.cc_keys,
+                earlier=earlier,
+            )
             made.sources[text_key(form, language)] = source
             compiled = _compile(made, template, source)
             if compiled is None:

@@ -73,8 +73,10 @@ async def write_next(database: Sessions, circular_id: int) -> int:
 
 async def _insert(session: AsyncSession, circular_id: int, batch: int, letters: Sequence[Planned]) -> None:
     first = (batch - 1) * BATCH + 1
-    await session.execute(
-        insert(Letter),
+    # Tables, not mapped classes: the mapper would cost more than the database.
+    connection = await session.connection()
+    await connection.execute(
+        insert(Letter.__table__),  # type: ignore[arg-type] # declared as FromClause; it is a Table
         [
             {
                 "circular_id": circular_id,
@@ -103,8 +105,8 @@ async def _insert(session: AsyncSession, circular_id: int, batch: int, letters: 
             )
         ).all()
     )
-    await session.execute(
-        insert(Recipient),
+    await connection.execute(
+        insert(Recipient.__table__),  # type: ignore[arg-type] # as above
         [
             {
                 "letter_id": ids[position],

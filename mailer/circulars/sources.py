@@ -65,8 +65,8 @@ def source_for(
         reference=reference if document.print_reference else None,
         place=speak.of(document.place) or None,
         date=document.date,
-        to_lines=_lines(document, to_keys, speak, wording),
-        cc_lines=_lines(document, cc_keys, speak, wording),
+        to_lines=_lines(document, to_keys, language, wording),
+        cc_lines=_lines(document, cc_keys, language, wording),
         from_line=speak.of(document.from_line) or None,
         issuers=tuple(speak.issuer(issuer_of(key, document, settings)) for key in document.issuers),
         letterhead=speak.of(document.letterhead),
@@ -140,12 +140,15 @@ def note_of(enclosure: Enclosure, language: str, wording: Wording) -> str:
     return wording.only(found[1]) if found and found[1] else ""
 
 
-def _lines(document: Document, keys: Sequence[str], speak: "_Texts", wording: Wording) -> tuple[str, ...]:
-    """The audiences as they are printed: the circular's own wording, else the layouts'; those without any are left out."""
-    lines = [
-        speak.of(document.wording.get(key) or document.wording.get(key.split("@")[0])) or wording.audience(key) or ""
-        for key in keys
-    ]
+def audience_words(document: Document, key: str, language: str, wording: Wording) -> str:
+    """How an audience is printed: the circular's own wording, else the layouts'; "" where there is none."""
+    own = document.wording.get(key) or document.wording.get(key.split("@", maxsplit=1)[0])
+    return _Texts(language).of(own) or wording.audience(key) or ""
+
+
+def _lines(document: Document, keys: Sequence[str], language: str, wording: Wording) -> tuple[str, ...]:
+    """The audiences as they are printed; those without any words are left out, which is a finding."""
+    lines = [audience_words(document, key, language, wording) for key in keys]
     return tuple(dict.fromkeys(line for line in lines if line))
 
 

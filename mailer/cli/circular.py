@@ -2,9 +2,10 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ from mailer.cli.context import Format, FormatOption, show_rows, with_app
 
 if TYPE_CHECKING:
     from lists.findings import Finding
-    from mailer.circulars.service import Approval
+    from mailer.circulars.service import Approval, Checked
     from mailer.circulars.summary import Summary
 
 app = typer.Typer(help="Circulars: draft, check, approve, send.", no_args_is_help=True)
@@ -180,22 +181,24 @@ def _facts(seen: "Summary") -> list[str]:
 def check(ident: Id, form: FormatOption = Format.TABLE) -> None:
     """Make every letter and list all that is wrong or doubtful."""
 
-    async def work(app: App) -> tuple[str, "list[Finding]", int, int]:
+    async def work(app: App) -> "tuple[str, Checked]":
         from mailer.circulars import service
 
         async with app.database.read() as session:
             circular = await service.find(session, ident)
             _only_drafts(circular)
             checked = await service.check(session, circular, app.desk)
-        return service.name_of(circular), checked.findings, len(checked.prepared.planned), checked.largest
+        return service.name_of(circular), checked
 
-    name, findings, letters, largest = with_app(work)
+    name, checked = with_app(work)
+    findings = checked.findings
     if form is not Format.TABLE:
-        rows = [one.as_dict() for one in findings]
+        rows = [{**one.as_dict(), "waived": checked.waived.get(one.name)} for one in findings]
         columns = {"severity": "severity", "name": "finding", "where": "where", "what": "what", "remedy": "remedy"}
         show_rows(rows, columns, form)
     else:
-        _show_findings(findings)
+        _show_findings(findings, checked.waived)
+        letters, largest = len(checked.prepared.planned), checked.largest
         made = (
             f"{letters} letters made, the largest {largest / 1000:.0f} KB" if largest else f"{letters} letters planned"
         )
@@ -228,7 +231,7 @@ _HEADINGS = {
 }
 
 
-def _show_findings(findings: "Sequence[Finding]") -> None:
+def _show_findings(findings: "Sequence[Finding]", waived: Mapping[str, str] = MappingProxyType({})) -> None:
     for severity, heading in _HEADINGS.items():
         group = [one for one in findings if one.severity.value == severity]
         if not group:
@@ -236,6 +239,7 @@ def _show_findings(findings: "Sequence[Finding]") -> None:
         context.out.print(heading, style="bold")
         for one in group:
             mark = f"  [{one.name}]" if severity == "waivable" else ""
+            mark += f" waived: {waived[one.name]}" if one.name in waived else ""
             context.out.print(f"  {one.line}{mark}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -244,7 +248,7 @@ def _counted(findings: "Sequence[Finding]") -> str:
         "error": "to be mended",
         "waivable": "to be mended or waived",
         "warning": "to be looked at",
-        "note": "notes",
+        "note": "for information",
     }
     counts = {severity: sum(one.severity.value == severity for one in findings) for severity in words}
     told = [f"{count} {words[severity]}" for severity, count in counts.items() if count]

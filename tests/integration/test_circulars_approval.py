@@ -117,6 +117,12 @@ async def test_state_without_addressee_stops_until_waived(database: Database, cl
         waived = list(await session.scalars(select(Link.subject).where(Link.action == "finding-waived")))
     assert {one["why"] for one in waived} == {"no mission"}
     folder.replace("Salle A", "Salle B")
+    async with database.write() as session:  # as a draft again, to look at what the waivers still cover
+        circular = await service.find(session, drafted.id)
+        await rows.drop(session, drafted.id)
+        circular.state = CircularState.DRAFT
+    async with database.read() as session:
+        assert (await service.check(session, circular, desk)).stopping == []
     voided = (await service.update_from_folder(desk, drafted.id, by="ann")).voided
     assert "the waiver of state-without-addressee:JPN" in voided
     assert len((await service.approve(desk, drafted.id, by="ben")).stopped) == 2

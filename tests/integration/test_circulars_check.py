@@ -112,6 +112,7 @@ async def test_doubtful_things_are_warned_of(database: Database, clock: ManualCl
     other = Folder(folder.path.parent / "other")
     other.toml = (
         other.toml.replace("reply_by = 2006-07-14", "reply_by = 2006-07-01")
+        .replace('"PER" = {', '"CHE" = {')
         .replace(', fr = "agenda-fr.pdf"', "")
         .replace('email = "bo@secretariat.example"', 'email = "bo at secretariat"')
     )
@@ -121,6 +122,7 @@ async def test_doubtful_things_are_warned_of(database: Database, clock: ManualCl
         "reply-by-before-date",
         "address-twice:mission@norway.example",
         "same-subject:AUS/2006/001",
+        "audience-not-worded:PER.fr",
     } <= set(told)
     assert told["enclosure-language:1.fr"].severity is Severity.WAIVABLE
     assert told["contact-person-address:bo at secretariat"].severity is Severity.ERROR

@@ -146,7 +146,7 @@ async def test_circular_that_follows_stands_in_the_thread(
     drafted = await service.new(desk, other.write(), by="ann")
     async with database.read() as session:
         checked = await service.check(session, await service.find(session, drafted.id), desk)
-        tokens = dict(await session.execute(select(Letter.organization_id, Letter.token)))
+        tokens = dict((await session.execute(select(Letter.organization_id, Letter.token))).all())
     threads = {letter.organization_id: letter.fields["thread"] for letter in checked.prepared.planned}
     assert threads == {organization: f"<{token}@secretariat.example>" for organization, token in tokens.items()}
     other.replace('follows = "AUS/2006/001"', 'follows = "AUS/2006/009"')

@@ -51,6 +51,8 @@ languages = ["en", "fr"]
 [wording]
 "organizations" = { en = "Relevant organizations", fr = "Organisations concernées" }
 "NOR" = { en = "The Mission of Norway", fr = "La Mission de la Norvège" }
+"FRA" = { en = "The Mission of France", fr = "La Mission de la France" }
+"PER" = { en = "The Mission of Peru", fr = "La Mission du Pérou" }
 
 [values]
 meeting = { en = "Seventh Meeting", fr = "septième Assemblée" }
