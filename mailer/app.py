@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.roll import Roll
 from mailer.circulars import service as circulars
+from mailer.circulars.desk import Desk
 from mailer.circulars.frozen import Frozen
 from mailer.circulars.models import Circular
 from mailer.circulars.snapshot import load_frozen
@@ -28,14 +30,16 @@ from mailer.delivery.service import Delivery, Hooks, epoch
 from mailer.engine.embedded import Embedded
 from mailer.engine.lock import HomeLock
 from mailer.errors import SettingsError
+from mailer.homes import DATABASE_FILE, database_url
+from mailer.migrations import schema as tables
 from mailer.replies import service as replies
+from mailer.schedule import rules
 from mailer.schedule import service as schedule
 from mailer.schedule.ticker import Ticker
 from mailer.settings import Bounces, Settings
 from mailer.transport.base import Transport
 from mailer.transport.pool import SmtpTransport
 
-DATABASE_FILE = "chancery.sqlite3"
 #: Seconds between looks at whether another process has paused a circular.
 _WATCH = 0.25
 #: Snapshots kept in memory with their encoded enclosures.
@@ -67,6 +71,19 @@ class App:
         from mailer import shipped
 
         return [folder for folder in (self.home / "templates", shipped.folder("templates")) if folder.is_dir()]
+
+    @property
+    def desk(self) -> Desk:
+        """Where circulars are worked at."""
+        calendar = self.settings.calendar
+        return Desk(
+            database=self.database,
+            clock=self.clock,
+            settings=self.settings,
+            roll=self.roll,
+            templates=self.template_folders,
+            is_working_day=rules.working_days(calendar.country, calendar.subdivision),
+        )
 
     @cached_property
     def delivery(self) -> Delivery:
@@ -103,16 +120,6 @@ class App:
         return SmtpTransport(relay, found, home=self.home, clock=self.clock)
 
 
-def database_url(home: Path, settings: Settings) -> URL | str:
-    """Where the rows are; a SQLite file named without a full path is in the home."""
-    secret = settings.database.url
-    if secret is None:
-        return URL.create("sqlite", database=str(home / DATABASE_FILE))
-    url = secret.get_secret_value()
-    name = url.removeprefix("sqlite:///")
-    return url if name == url else URL.create("sqlite", database=str(home / name))
-
-
 @asynccontextmanager
 async def open_app(
     home: Path, settings: Settings, *, by: str, clock: Clock | None = None, check_schema: bool = True
@@ -125,7 +132,7 @@ async def open_app(
     database = Database(database_url(home, settings))
     try:
         if check_schema:
-            await schema.check(database)
+            await tables.check(database)
         yield App(home=home, settings=settings, database=database, clock=clock or SystemClock(), by=by)
     finally:
         await database.close()
@@ -238,7 +245,9 @@ async def sending(app: App, *, what: str, make_transport: MakeTransport | None =
 
 def _build(app: App, journal: Journal, recovered: Recovered, make_transport: MakeTransport) -> Sending:
     lease = dt.timedelta(seconds=app.settings.delivery.lease)
-    batches = Batches(app.database, lease=lease, no_longer_due=no_longer_due)
+    batches = Batches(
+        app.database, lease=lease, zone=ZoneInfo(app.settings.calendar.timezone), no_longer_due=no_longer_due
+    )
     engine = Embedded([batches], app.clock)
     delivery = Delivery(sessions=app.database, clock=app.clock, hooks=app.hooks, hand_on=engine.hand_on)
     brakes = Brakes()

@@ -39,7 +39,7 @@ class SystemClock:
 
     async def sleep_until(self, moment: dt.datetime) -> None:
         """Sleep in steps of at most a minute, so that a wall clock set anew is noticed."""
-        while (left := (moment - self.now()).total_seconds()) > 0:
+        while (left := (moment - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 - the wall clock can be set anew; no event tells it
             await asyncio.sleep(min(left, 60.0))
 
 

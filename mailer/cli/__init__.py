@@ -93,8 +93,8 @@ def _module(name: str) -> ModuleType | None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; errors become a line each on standard error, and an exit code (DESIGN section 8)."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        given = sys.argv[1:] if arguments is None else arguments
         result = _assemble(given)(args=given, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return context.INTERRUPTED
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
             else:
                 _tell(words + ("" if words.endswith("?") else ".") + " The option --help shows what is known.")
             return context.BAD_INPUT
-        if context.given.debug:
+        if context.given.debug or "--debug" in given:  # it may have come before the options were read
             raise
         _tell(
             f"an error that was not foreseen ({type(error).__name__}: {error}). Run it again with --debug, and report what it shows."
