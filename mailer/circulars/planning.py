@@ -1,6 +1,7 @@
 """From an audience to letters: who gets which form in which language with which fields, and the digests of the whole. Pure."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,6 @@ from lists.kinds import Form, Role
 from lists.roll import Roll
 from mailer.circulars.compose import THREAD
 from mailer.letters import languages
-from mailer.register.chain import canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,10 @@ def letter_fields(one: Addressee, *, roll: Roll, language: str, own_salutation: 
     return fields | {"salutation": one.salutation or ""} if own_salutation else fields
 
 
+#: The spelling of `register.chain.canonical`, made once: the digests run over every letter.
+_ENCODE = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
+
 class Digests:
     """The two digests of an approval, taken up letter by letter in order.
 
@@ -140,23 +144,15 @@ class Digests:
         self._text = hashlib.sha256(snapshot_digest.encode() + b"\n")
         self._mailboxes = hashlib.sha256()
 
-    def take(
-        self,
-        *,
-        organization_id: int,
-        organization: str,
-        state_iso3: str | None,
-        audience: str,
-        role: str,
-        form: str,
-        language: str,
-        fields: Mapping[str, str],
-        mailboxes: Iterable[Sequence[Any]],
-    ) -> None:
-        """The next letter; *mailboxes* as [contact id, address, name, role]."""
-        said = [organization_id, organization, state_iso3, audience, role, form, language, fields]
-        self._text.update(canonical(said) + b"\n")
-        self._mailboxes.update(canonical([organization_id, list(mailboxes)]) + b"\n")
+    def take(self, said: Sequence[Any], mailboxes: Sequence[Sequence[Any]]) -> None:
+        """The next letter.
+
+        Args:
+            said: organization's id and name, State, audience, role, form, language, fields.
+            mailboxes: each as contact's id, address, name, role.
+        """
+        self._text.update(_ENCODE(said).encode() + b"\n")
+        self._mailboxes.update(_ENCODE([said[0], mailboxes]).encode() + b"\n")
 
     @property
     def text(self) -> str:
@@ -173,15 +169,6 @@ def digests_of(snapshot_digest: str, letters: Iterable[Planned]) -> Digests:
     """The digests over all *letters*."""
     digests = Digests(snapshot_digest)
     for letter in letters:
-        digests.take(
-            organization_id=letter.organization_id,
-            organization=letter.organization,
-            state_iso3=letter.state_iso3,
-            audience=letter.audience,
-            role=letter.role.value,
-            form=letter.form.value,
-            language=letter.language,
-            fields=letter.fields,
-            mailboxes=[[box.contact_id, box.address, box.name, box.role.value] for box in letter.mailboxes],
-        )
+        *said, _why, fields, mailboxes = letter.as_json()
+        digests.take([*said, fields], mailboxes)
     return digests

@@ -8,11 +8,12 @@ import base64
 import datetime as dt
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import String, Table, bindparam, delete, insert, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailer.circulars import bulk
 from mailer.circulars.models import Letter, PlanBatch, Recipient, Snapshot
 from mailer.circulars.planning import Digests, Planned
 from mailer.circulars.states import RecipientState
@@ -65,111 +66,76 @@ async def write_next(database: Sessions, circular_id: int) -> int:
         ).first()
         if found is None:
             return 0
-        letters = [Planned.from_json(plain) for plain in found.letters]
-        await _insert(session, circular_id, found.no, letters)
+        await _insert(session, circular_id, found.no, found.letters)
         await session.execute(delete(PlanBatch).where(here, PlanBatch.no == found.no))
-        return len(letters)
+        return len(found.letters)
 
 
-async def _insert(session: AsyncSession, circular_id: int, batch: int, letters: Sequence[Planned]) -> None:
-    first = (batch - 1) * BATCH + 1
-    # Tables, not mapped classes: the mapper would cost more than the database.
+async def _insert(session: AsyncSession, circular_id: int, batch: int, letters: Sequence[Sequence[Any]]) -> None:
+    """Insert the letters of a batch, each as `Planned.as_json` gave it."""
     connection = await session.connection()
-    await connection.execute(
-        insert(Letter.__table__),  # type: ignore[arg-type] # declared as FromClause; it is a Table
-        [
-            {
-                "circular_id": circular_id,
-                "batch": batch,
-                "position": position,
-                "organization_id": letter.organization_id,
-                "organization": letter.organization,
-                "state_iso3": letter.state_iso3,
-                "audience": letter.audience,
-                "role": letter.role,
-                "form": letter.form,
-                "language": letter.language,
-                "why": letter.why,
-                "fields": letter.fields,
-                "token": token,
-                "fruitless": 0,
-            }
+    table, recipients = cast("Table", Letter.__table__), cast("Table", Recipient.__table__)
+    as_json = bulk.processor(connection, table, "fields")
+    first = (batch - 1) * BATCH + 1
+    await bulk.insert_rows(
+        connection,
+        table,
+        ("circular_id", "batch", "position", *_PLANNED, "fields", "token", "fruitless"),
+        (
+            (circular_id, batch, position, *letter[:_FIELDS], as_json(letter[_FIELDS]), token, 0)
             for (position, letter), token in zip(enumerate(letters, first), tokens(len(letters)), strict=True)
-        ],
+        ),
     )
     # The numbers are asked for once per batch: handing them back row by row would end the fast path of inserts.
-    ids = dict(
+    numbered = await session.execute(
+        select(Letter.position, Letter.id).where(Letter.circular_id == circular_id, Letter.batch == batch)
+    )
+    ids: dict[int, int] = {position: number for position, number in numbered}  # noqa: C416 - typed rows
+    queued = RecipientState.QUEUED.value
+    await bulk.insert_rows(
+        connection,
+        recipients,
+        ("letter_id", "circular_id", "batch", "contact_id", "address", "name", "role", "state", "tries"),
         (
-            await session.execute(
-                select(Letter.position, Letter.id).where(Letter.circular_id == circular_id, Letter.batch == batch)
-            )
-        ).all()
-    )
-    await connection.execute(
-        insert(Recipient.__table__),  # type: ignore[arg-type] # as above
-        [
-            {
-                "letter_id": ids[position],
-                "circular_id": circular_id,
-                "batch": batch,
-                "contact_id": box.contact_id,
-                "address": box.address,
-                "name": box.name,
-                "role": box.role,
-                "state": RecipientState.QUEUED,
-                "tries": 0,
-            }
+            (ids[position], circular_id, batch, *box, queued, 0)
             for position, letter in enumerate(letters, first)
-            for box in letter.mailboxes
-        ],
+            for box in letter[_MAILBOXES]
+        ),
     )
+
+
+#: The columns of a letter that a plan has as they are, in its order; `fields` and mailboxes come after them.
+_PLANNED = ("organization_id", "organization", "state_iso3", "audience", "role", "form", "language", "why")
+_FIELDS, _MAILBOXES = 8, 9
 
 
 async def digests_of_rows(session: AsyncSession, circular_id: int, snapshot_digest: str) -> tuple[Digests, int]:
     """The digests over the rows as they are in the database, and the number of letters."""
-    digests, batch, letters = Digests(snapshot_digest), 0, 0
+    connection = await session.connection()
+    letter, box = cast("Table", Letter.__table__).c, cast("Table", Recipient.__table__).c
+    columns = [type_coerce(letter[name], String) for name in _PLANNED[1:-1]]
+    letters = (
+        select(letter.id, letter.organization_id, *columns, letter.fields)
+        .where(letter.circular_id == circular_id, letter.batch == bindparam("no"))
+        .order_by(letter.position)
+    )
+    recipients = (
+        select(box.letter_id, box.contact_id, box.address, box.name, type_coerce(box.role, String))
+        .where(box.circular_id == circular_id, box.batch == bindparam("no"))
+        .order_by(box.id)
+    )
+    digests, batch, count = Digests(snapshot_digest), 0, 0
     while True:
         batch += 1
-        rows = (
-            await session.execute(
-                select(
-                    Letter.id,
-                    Letter.organization_id,
-                    Letter.organization,
-                    Letter.state_iso3,
-                    Letter.audience,
-                    Letter.role,
-                    Letter.form,
-                    Letter.language,
-                    Letter.fields,
-                )
-                .where(Letter.circular_id == circular_id, Letter.batch == batch)
-                .order_by(Letter.position)
-            )
-        ).all()
+        rows = (await connection.execute(letters, {"no": batch})).all()
         if not rows:
-            return digests, letters
-        boxes: dict[int, list[list[Any]]] = {row.id: [] for row in rows}
-        found = await session.execute(
-            select(Recipient.letter_id, Recipient.contact_id, Recipient.address, Recipient.name, Recipient.role)
-            .where(Recipient.circular_id == circular_id, Recipient.batch == batch)
-            .order_by(Recipient.id)
-        )
-        for letter_id, contact_id, address, name, role in found:
-            boxes[letter_id].append([contact_id, address, name, str(role)])
-        for row in rows:
-            digests.take(
-                organization_id=row.organization_id,
-                organization=row.organization,
-                state_iso3=row.state_iso3,
-                audience=row.audience,
-                role=str(row.role),
-                form=str(row.form),
-                language=row.language,
-                fields=row.fields,
-                mailboxes=boxes[row.id],
-            )
-        letters += len(rows)
+            return digests, count
+        boxes: dict[int, list[list[Any]]] = {row[0]: [] for row in rows}
+        for letter_id, *mailbox in await connection.execute(recipients, {"no": batch}):
+            boxes[letter_id].append(mailbox)
+        for number, *said in rows:
+            digests.take(said, boxes[number])
+        count += len(rows)
 
 
 async def drop(session: AsyncSession, circular_id: int) -> None:
