@@ -64,7 +64,7 @@ def run(
     """Do now all that is due, and send what it makes."""
 
     async def work(application: Any) -> int:
-        from mailer import app as root
+        from mailer import dispatch
         from mailer.cli import running
         from mailer.errors import HomeBusy
         from mailer.schedule import service
@@ -73,7 +73,7 @@ def run(
             async with application.database.write() as session:
                 await service.run_missed(session, at=application.clock.now(), by=application.by)
         try:
-            async with root.sending(application, what="reminders run") as sending:
+            async with dispatch.sending(application, what="reminders run") as sending:
                 fired = await sending.ticker.tick()
                 if any(one.result == "fired" for one in fired):
                     with running.signals(sending) as taken:

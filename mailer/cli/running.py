@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager, contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mailer.app import App, Sending
+from mailer.app import App
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.cli import context
 from mailer.delivery.service import Delivery
 from mailer.delivery.service import Progress as Standing
+from mailer.dispatch import Sending
 
 #: A command that sends in place waits this long for what falls due next (a relay's back-off), and no longer.
 _PATIENCE = dt.timedelta(seconds=60)

@@ -20,7 +20,7 @@ def send(
     """Send an approved circular; asks for the number of letters."""
 
     async def work(application: Any) -> int:
-        from mailer import app as root
+        from mailer import dispatch
         from mailer.cli import running
         from mailer.errors import HomeBusy
         from mailer.transport.probe import probe
@@ -30,7 +30,7 @@ def send(
             _confirm(letters, expect, ident)
         relay = application.settings.senders[sender].relay
         try:
-            async with root.sending(application, what="send") as sending:
+            async with dispatch.sending(application, what="send") as sending:
                 await probe(relay, application.settings.relays[relay], application.home)
                 await sending.delivery.start(circular_id, by=application.by, expect=None if begun else expect)
                 with running.signals(sending) as taken:
@@ -51,8 +51,8 @@ async def _look(application: Any, ident: str) -> tuple[int, str, int, bool]:
     """Number, sender key, letters of a circular, and whether it has been started before."""
     from sqlalchemy import func, select
 
-    from mailer.circulars.models import Letter
     from mailer.circulars.desk import find
+    from mailer.circulars.models import Letter
     from mailer.circulars.states import CircularState
     from mailer.errors import SettingsError
 
@@ -122,14 +122,14 @@ def cancel(ident: Id) -> None:
     """Stop a circular for good; what has not left stays here."""
 
     async def work(application: Any) -> int:
-        from mailer.circulars.drafting import cancel_before_sending
         from mailer.circulars.desk import find
+        from mailer.circulars.drafting import cancel_before_sending
         from mailer.circulars.states import CircularState
 
         async with application.database.read() as session:
             circular = await find(session, ident)
         name = circular.reference or circular.id
-        if circular.state in {CircularState.SENDING, CircularState.PAUSED}:
+        if circular.state in {CircularState.APPROVED, CircularState.SENDING, CircularState.PAUSED}:
             kept = await application.delivery.cancel(circular.id, by=application.by)
             print(f"{name} is cancelled: {kept} addresses will not be written to.")
         else:

@@ -17,12 +17,11 @@ def serve(
     """Send what is due and fire schedules, until stopped."""
 
     async def work(application: Any) -> int:
-        from mailer import app as root
-        from mailer import logs
+        from mailer import dispatch, logs
         from mailer.cli import running
 
         logs.configure(addresses=addresses)
-        async with root.sending(application, what="serve") as sending:
+        async with dispatch.sending(application, what="serve", told=_tell) as sending:
             found = sending.recovered
             if found.put_back or found.settled or found.uncertain:
                 context.err.print(
@@ -43,3 +42,9 @@ def serve(
         return context.OK
 
     raise typer.Exit(context.with_app(work))
+
+
+def _tell(firing: Any) -> None:
+    """Say what came of a schedule."""
+    why = f": {firing.why}" if firing.why else ""
+    context.err.print(f"{firing.schedule.name}, {firing.schedule.what}: {firing.result.value}{why}", markup=False)

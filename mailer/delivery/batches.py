@@ -7,7 +7,7 @@
 
 import datetime as dt
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -185,6 +185,8 @@ class Batches:
         changes = [change for one in told for change in one.changes]
         if late:
             changes = await still_open(session, changes)
+        if await session.scalar(select(Circular.state).where(Circular.id == run.circular)) is CircularState.CANCELLED:
+            changes = [_given_up(change) for change in changes]
         await account.record(session, run.circular, changes, by="engine", at=now)
         connection = await session.connection()
         await connection.execute(
@@ -200,6 +202,13 @@ class Batches:
             await connection.execute(
                 _LETTER_BACK, [{"b_id": one.claim.letter, "b_more": int(one.fruitless)} for one in back]
             )
+
+
+def _given_up(change: Change) -> Change:
+    """What would wait for another try, of a circular that was cancelled while the letter was on its way."""
+    if change.state not in WAITING:
+        return change
+    return replace(change, state=RecipientState.CANCELLED, why="the circular was cancelled", next_at=None)
 
 
 def call_for(circular: int, batch: int) -> Call:

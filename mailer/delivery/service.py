@@ -1,7 +1,7 @@
 """The verbs of sending: start, pause, resume, cancel, resolve. Each is one transaction with its register entry."""
 
 import datetime as dt
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, insert, select
@@ -13,7 +13,7 @@ from mailer.clock import Clock
 from mailer.database import Sessions
 from mailer.delivery import account
 from mailer.delivery.account import Change
-from mailer.delivery.batches import call_for, settle_batch
+from mailer.delivery.batches import call_for, settle_batch, settle_circular
 from mailer.delivery.models import Batch, Fact
 from mailer.errors import BadInput, NotAllowedNow, NotFound
 from mailer.register import chain
@@ -135,58 +135,70 @@ class Delivery:
             session, chain.chain_of(circular.id), "circular-sending", {"letters": letters}, by=by, at=now
         )
         await self._hooks.started(session, circular)
+        if not rows:  # a reminder of which nobody is left to write to
+            await settle_circular(session, circular.id, now)
 
     async def pause(self, circular_id: int, *, by: str) -> None:
-        """Hold a circular: no further content starts; its reminders are held."""
+        """Hold a circular and its reminders: no further content starts, no reminder fires."""
         now = self._clock.now()
         async with self._sessions.write() as session:
             circular = await _get(session, circular_id)
             check_move(circular.state, CircularState.PAUSED, name=_name(circular))
-            circular.state = CircularState.PAUSED
-            await chain.append(session, chain.chain_of(circular_id), "circular-paused", {}, by=by, at=now)
-            await self._hooks.paused(session, circular)
+            for one in (circular, *await _reminders(session, circular_id, {CircularState.SENDING})):
+                one.state = CircularState.PAUSED
+                await chain.append(session, chain.chain_of(one.id), "circular-paused", {}, by=by, at=now)
+                await self._hooks.paused(session, one)
 
     async def resume(self, circular_id: int, *, by: str) -> None:
-        """Let a paused circular go on."""
+        """Let a paused circular and its paused reminders go on."""
         now = self._clock.now()
         async with self._sessions.write() as session:
             circular = await _get(session, circular_id)
             if circular.state != CircularState.PAUSED:
                 raise NotAllowedNow(f"it is not paused, it is {circular.state.value}", where=_name(circular))
-            circular.state, circular.held_why = CircularState.SENDING, None
-            await chain.append(session, chain.chain_of(circular_id), "circular-resumed", {}, by=by, at=now)
-            await self._hooks.resumed(session, circular)
-            batches = await session.scalars(
-                select(Batch.no).where(Batch.circular_id == circular_id, Batch.done_at.is_(None))
-            )
-            await self._hand_on([call_for(circular_id, no) for no in batches], session)
+            for one in (circular, *await _reminders(session, circular_id, {CircularState.PAUSED})):
+                one.state, one.held_why = CircularState.SENDING, None
+                await chain.append(session, chain.chain_of(one.id), "circular-resumed", {}, by=by, at=now)
+                await self._hooks.resumed(session, one)
+                open_batches = await session.scalars(
+                    select(Batch.no).where(Batch.circular_id == one.id, Batch.done_at.is_(None))
+                )
+                await self._hand_on([call_for(one.id, no) for no in open_batches], session)
+                await session.flush()
+                await settle_circular(session, one.id, now)
 
     async def cancel(self, circular_id: int, *, by: str) -> int:
-        """Stop a circular for good: what has not left stays here, its reminders are cancelled.
+        """Stop a circular and its reminders for good: what has not left stays here.
 
         Returns:
             How many recipients will not be written to.
         """
         now = self._clock.now()
+        kept = 0
+        moving = {CircularState.APPROVED, CircularState.SENDING, CircularState.PAUSED}
         async with self._sessions.write() as session:
             circular = await _get(session, circular_id)
             check_move(circular.state, CircularState.CANCELLED, name=_name(circular))
-            circular.state, circular.finished_at = CircularState.CANCELLED, now
-            waiting = await session.scalars(
-                select(Recipient).where(
-                    Recipient.circular_id == circular_id,
-                    Recipient.state.in_((RecipientState.QUEUED, RecipientState.DEFERRED)),
-                )
+            for one in (circular, *await _reminders(session, circular_id, moving)):
+                kept += await self._cancel(session, one, by, now)
+        return kept
+
+    async def _cancel(self, session: AsyncSession, circular: Circular, by: str, now: dt.datetime) -> int:
+        circular.state, circular.finished_at = CircularState.CANCELLED, now
+        waiting = await session.scalars(
+            select(Recipient).where(
+                Recipient.circular_id == circular.id,
+                Recipient.state.in_((RecipientState.QUEUED, RecipientState.DEFERRED)),
             )
-            changes = [
-                _by_hand(recipient, RecipientState.CANCELLED, now, "the circular was cancelled")
-                for recipient in waiting
-            ]
-            await account.record(session, circular_id, changes, by=by, at=now, action="recipients-cancelled")
-            await chain.append(session, chain.chain_of(circular_id), "circular-cancelled", {}, by=by, at=now)
-            for batch in await session.scalars(select(Batch).where(Batch.circular_id == circular_id)):
-                await settle_batch(session, batch, now)
-            await self._hooks.cancelled(session, circular)
+        )
+        changes = [
+            _by_hand(recipient, RecipientState.CANCELLED, now, "the circular was cancelled") for recipient in waiting
+        ]
+        await account.record(session, circular.id, changes, by=by, at=now, action="recipients-cancelled")
+        await chain.append(session, chain.chain_of(circular.id), "circular-cancelled", {}, by=by, at=now)
+        for batch in await session.scalars(select(Batch).where(Batch.circular_id == circular.id)):
+            await settle_batch(session, batch, now)
+        await self._hooks.cancelled(session, circular)
         return len(changes)
 
     async def resolve(self, circular_id: int, letter: int | None, *, sent: bool, by: str, lease: float) -> int:
@@ -265,6 +277,14 @@ async def _get(session: AsyncSession, circular_id: int) -> Circular:
     if circular is None:
         raise NotFound("there is no such circular", where=str(circular_id), remedy="see `chancery circular list`")
     return circular
+
+
+async def _reminders(session: AsyncSession, parent_id: int, states: Collection[CircularState]) -> list[Circular]:
+    """The reminders of a circular that are in one of *states*."""
+    found = await session.scalars(
+        select(Circular).where(Circular.parent_id == parent_id, Circular.state.in_(states)).order_by(Circular.id)
+    )
+    return list(found)
 
 
 def _name(circular: Circular) -> str:

@@ -19,12 +19,12 @@ from sqlalchemy import select
 
 from lists.importing.service import apply, check_file, plan
 from lists.kinds import Severity
-from mailer.app import Sending, sending
 from mailer.circulars import service as circulars
 from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import RecipientState
 from mailer.demo.leaving import leave_letters, leave_reports
 from mailer.demo.stage import HERE, Stage, stage
+from mailer.dispatch import Sending, sending
 from mailer.errors import Defect
 from mailer.register.changes import record
 from mailer.replies import service as replies

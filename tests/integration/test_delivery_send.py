@@ -18,7 +18,18 @@ from mailer.errors import BadInput, NotAllowedNow, NotFound
 from mailer.transport.base import Envelope, Rcpt
 from mailer.transport.memory import MemoryTransport
 from mailer.transport.verdict import Gone, Phase
-from tests.support.approved import MINUTES, addresses, again, letters, office, recipient, running, send, settings, states
+from tests.support.approved import (
+    MINUTES,
+    addresses,
+    again,
+    letters,
+    office,
+    recipient,
+    running,
+    send,
+    settings,
+    states,
+)
 
 
 def _reached(transport: MemoryTransport) -> Counter[str]:
@@ -222,19 +233,16 @@ async def test_a_letter_that_kills_connections_does_not_stop_the_others(
         return "500 5.5.2 what?" if poison and phase is Phase.DATA else None
 
     app, circular = await office(database, clock, tmp_path, addresses(4))
-    relay = MemoryTransport(script)
-    await send(app, circular, relay)
+    async with running(app, MemoryTransport(script)) as made:
+        await made.delivery.start(circular, by="anna")
+        for state, tries in (("queued", 0), ("queued", 0), ("deferred", 1)):
+            await made.work(until=lambda due: due is None or due > clock.now())
+            row = await recipient(database, "office002@org.example")
+            assert (row.state, row.tries) == (state, tries)
+            clock.advance(MINUTES)
     found = await states(database, circular)
-    assert found.pop("office002@org.example") == "queued"
+    assert found.pop("office002@org.example") == "deferred"
     assert set(found.values()) == {"accepted"}
-    assert (await recipient(database, "office002@org.example")).tries == 0
-    for _ in range(2):
-        await again(app, relay)  # not at once: nothing is due yet
-        clock.advance(MINUTES)
-        relay.script = lambda phase, envelope, to: script(phase, envelope, to)
-        await again(app, relay)
-    row = await recipient(database, "office002@org.example")
-    assert (row.state, row.tries) == ("queued", 0)  # alone on the relay it is nobody's fault yet
 
 
 async def test_pausing_stops_content_and_resuming_goes_on(
@@ -289,7 +297,9 @@ async def test_a_corrected_mailbox_is_used(database: Database, clock: ManualCloc
         database, clock, tmp_path, [["old@org.example"], ["ended@org.example", "kept@org.example"]]
     )
     async with database.write() as session:
-        await session.execute(update(Contact).where(Contact.address == "old@org.example").values(address="new@org.example"))
+        await session.execute(
+            update(Contact).where(Contact.address == "old@org.example").values(address="new@org.example")
+        )
         await session.execute(
             update(Contact)
             .where(Contact.address == "ended@org.example")
@@ -368,3 +378,30 @@ async def test_fields_of_the_rows_survive(database: Database, clock: ManualClock
     assert letter.dated == clock.now().replace(microsecond=0)
     assert letter.left_at is not None
     assert {one.attempt_id for one in people} != {None}
+
+
+async def test_cancelling_while_letters_are_on_their_way(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """A letter that would have been tried again is cancelled when it comes back; one that was taken stays taken."""
+    app, circular = await office(database, clock, tmp_path, [["a@org.example"], ["slow@org.example"]])
+    there, go = asyncio.Event(), asyncio.Event()
+
+    async def script(phase: Phase, envelope: Envelope, to: Rcpt | None) -> str | None:
+        if phase is Phase.CONTENT and envelope.recipients[0].address == "a@org.example":
+            there.set()
+            await go.wait()
+        if phase is Phase.RCPT and to and to.address == "slow@org.example":
+            await go.wait()
+            return "451 4.7.1 later"
+        return None
+
+    relay = MemoryTransport(script)
+    async with running(app, relay) as made:
+        await made.delivery.start(circular, by="anna")
+        working = asyncio.create_task(made.work(until=lambda due: due is None))
+        await there.wait()
+        await app.delivery.cancel(circular, by="anna")
+        go.set()
+        await working
+    assert await states(database, circular) == {"a@org.example": "accepted", "slow@org.example": "cancelled"}

@@ -11,11 +11,12 @@ from lists import contacts, organizations
 from lists.contacts import Mail
 from lists.kinds import OrganizationKind, Role
 from lists.organizations import Particulars
-from mailer.app import App, Sending, sending
+from mailer.app import App
 from mailer.circulars import service as circulars
 from mailer.circulars.models import Letter, Recipient
 from mailer.clock import Clock
 from mailer.database import Database
+from mailer.dispatch import Sending, sending
 from mailer.settings import Approval, Delivery, Relay, Sender, Settings, Tls
 from mailer.transport.base import Envelope, Gate, Payload, Result
 from mailer.transport.memory import MemoryTransport

@@ -1,0 +1,264 @@
+"""The composition root of sending: lock, recovery, journal, relays, engine and ticker, put together for one process.
+
+Apart from `app`, so that a command that only looks at rows need not load SMTP, APScheduler and the letters' compilers.
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailer.app import App
+from mailer.circulars import service as circulars
+from mailer.circulars.frozen import Frozen
+from mailer.circulars.models import Circular
+from mailer.circulars.snapshot import load_frozen
+from mailer.circulars.states import CircularState
+from mailer.delivery.batches import Batches
+from mailer.delivery.journal import Journal, boot_id
+from mailer.delivery.pace import Pace
+from mailer.delivery.recover import Recovered, Recovery
+from mailer.delivery.send import Brakes, Line, Sender
+from mailer.delivery.service import Delivery, epoch
+from mailer.engine.embedded import Embedded
+from mailer.engine.lock import HomeLock
+from mailer.errors import SettingsError
+from mailer.replies import service as replies
+from mailer.schedule.firing import Firing
+from mailer.schedule.ticker import Ticker
+from mailer.settings import Bounces
+from mailer.transport.base import Transport
+from mailer.transport.pool import SmtpTransport
+
+#: Seconds between looks at whether another process has paused a circular.
+_WATCH = 0.25
+#: Snapshots kept in memory with their encoded enclosures.
+_KEPT = 4
+
+#: Makes the transport of a relay; rehearsals and tests hand in their own.
+MakeTransport = Callable[[str], Transport]
+
+
+def smtp_transport(app: App, relay: str) -> Transport:
+    """A transport to a relay of the settings.
+
+    Raises:
+        SettingsError: there is no such relay.
+    """
+    found = app.settings.relays.get(relay)
+    if found is None:
+        raise SettingsError("there is no such relay", where=f"relays.{relay}", remedy="add it to chancery.toml")
+    return SmtpTransport(relay, found, home=app.home, clock=app.clock)
+
+
+def reverse_path(kind: Bounces, frozen: Frozen, token: str) -> str:
+    """The envelope's sender for a letter: an address of its own, the bounce address, or the null sender."""
+    sender = frozen.document["sender"]
+    address: str = sender["bounces"] or sender["address"]
+    if kind is Bounces.NONE:
+        return ""
+    if kind is Bounces.PLAIN:
+        return address
+    local, _, domain = address.rpartition("@")
+    return f"{local}+{token}@{domain}"
+
+
+async def no_longer_due(session: AsyncSession, circular_id: int, letters: Mapping[int, int]) -> Mapping[int, str]:
+    """Letters of a reminder whose organizations have answered its circular since, with the reason."""
+    parent = await session.scalar(select(Circular.parent_id).where(Circular.id == circular_id))
+    if parent is None:
+        return {}
+    answered = await replies.answered(session, parent)
+    return {letter: "it has answered since" for letter, organization in letters.items() if organization in answered}
+
+
+@dataclass
+class Sending:
+    """What sends, put together for one process; made by `sending`."""
+
+    app: App
+    engine: Embedded
+    delivery: Delivery
+    ticker: Ticker
+    recovered: Recovered
+    _sender: Sender
+    _brakes: Brakes
+    _lines: dict[str, Line] = field(default_factory=dict)
+
+    def stop(self) -> None:
+        """Claim nothing more, start no further content, finish what is on the way."""
+        self._brakes.stopping = True
+        self.engine.stop()
+
+    async def work(self, *, until: Callable[[dt.datetime | None], bool] | None = None) -> None:
+        """Send until stopped, or until *until* says that it is enough (see `Embedded.work`)."""
+        watcher = asyncio.create_task(self._watch())
+        try:
+            await self.engine.work({"send": self._sender}, self.app.settings.delivery.slots, until=until)
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
+    def trouble(self) -> str | None:
+        """What a relay's last failure was, if nothing has gone well since."""
+        return next((line.pace.trouble.why for line in self._lines.values() if line.pace.trouble), None)
+
+    async def _watch(self) -> None:
+        """See circulars that another process has paused or cancelled before their next content starts."""
+        while True:
+            async with self.app.database.read() as session:
+                held = await session.scalars(
+                    select(Circular.id).where(
+                        Circular.state.in_((CircularState.PAUSED, CircularState.CANCELLED)),
+                        Circular.started_at.is_not(None),
+                    )
+                )
+                self._brakes.held = set(held)
+            await asyncio.sleep(_WATCH)
+
+    async def close(self) -> None:
+        """Say goodbye to the relays."""
+        for line in self._lines.values():
+            await line.transport.close()
+
+
+@asynccontextmanager
+async def sending(
+    app: App,
+    *,
+    what: str,
+    make_transport: MakeTransport | None = None,
+    told: Callable[[Firing], None] | None = None,
+) -> AsyncIterator[Sending]:
+    """Take the home's lock, take in what a death left behind, and put together what sends.
+
+    Args:
+        app: the open home.
+        what: `serve` or `send`, for whoever finds the home busy.
+        make_transport: default: SMTP, by the settings.
+        told: called with what came of each schedule.
+
+    Raises:
+        HomeBusy: another process sends from this home.
+        JournalError: the flight journal can't be made.
+    """
+    lock = HomeLock(app.home)
+    lock.acquire(what=what, since=app.clock.now().isoformat(timespec="seconds"), by=app.by)
+    try:
+        folder = app.home / app.settings.delivery.journal
+        async with app.database.read() as session:
+            this_epoch = await epoch(session)
+        recovery = Recovery(
+            sessions=app.database,
+            clock=app.clock,
+            settings=app.settings.delivery,
+            folder=folder,
+            epoch=this_epoch,
+            boot=boot_id(),
+        )
+        recovered = await recovery.run()
+        journal = Journal(folder, this_epoch)
+        built = _build(app, journal, recovered, make_transport or (lambda relay: smtp_transport(app, relay)), told)
+        try:
+            yield built
+        finally:
+            await built.close()
+            journal.close(remove=not built._sender.unrecorded)  # noqa: SLF001 - the root that built it
+    finally:
+        lock.release()
+
+
+def _build(
+    app: App,
+    journal: Journal,
+    recovered: Recovered,
+    make_transport: MakeTransport,
+    told: Callable[[Firing], None] | None,
+) -> Sending:
+    lease = dt.timedelta(seconds=app.settings.delivery.lease)
+    batches = Batches(
+        app.database, lease=lease, zone=ZoneInfo(app.settings.calendar.timezone), no_longer_due=no_longer_due
+    )
+    engine = Embedded([batches], app.clock)
+    delivery = Delivery(sessions=app.database, clock=app.clock, hooks=app.hooks, hand_on=engine.hand_on)
+    brakes = Brakes()
+    lines: dict[str, Line] = {}
+    kept: dict[int, Frozen] = {}
+
+    async def load(circular_id: int) -> Frozen:
+        if circular_id not in kept:
+            async with app.database.read() as session:
+                frozen = await load_frozen(session, circular_id)
+            while len(kept) >= _KEPT:
+                kept.pop(next(iter(kept)))
+            kept[circular_id] = frozen
+        return kept[circular_id]
+
+    def line(frozen: Frozen) -> Line:
+        key = frozen.document["sender"]["key"]
+        sender = app.settings.senders.get(key)
+        if sender is None:
+            raise SettingsError(
+                "there is no such sender any more", where=f"senders.{key}", remedy="put it back into chancery.toml"
+            )
+        if sender.relay not in lines:
+            transport = make_transport(sender.relay)
+            relay = app.settings.relays[sender.relay]
+            pace = Pace(app.clock, per_minute=relay.per_minute)
+            lines[sender.relay] = Line(
+                sender.relay, transport, pace, lambda frozen, token: reverse_path(relay.bounces, frozen, token)
+            )
+        return lines[sender.relay]
+
+    handler = Sender(
+        batches=batches,
+        clock=app.clock,
+        settings=app.settings.delivery,
+        journal=journal,
+        boot=boot_id(),
+        brakes=brakes,
+        load=load,
+        line=line,
+        hold=delivery.hold,
+    )
+
+    async def reconcile() -> None:
+        engine.ring()
+
+    ticker = Ticker(
+        app.database,
+        app.clock,
+        _Actions(app, delivery),
+        fire_late=dt.timedelta(seconds=app.settings.calendar.fire_late),
+        reconcile=reconcile,
+        told=told,
+    )
+    return Sending(app, engine, delivery, ticker, recovered, handler, brakes, lines)
+
+
+@dataclass(frozen=True)
+class _Actions:
+    """What schedules do when they fire."""
+
+    app: App
+    delivery: Delivery
+
+    async def start_sending(self, circular_id: int) -> None:
+        """Let an approved circular go; one that has gone stays as it is."""
+        async with self.app.database.read() as session:
+            state = await session.scalar(select(Circular.state).where(Circular.id == circular_id))
+        if state not in {CircularState.SENDING, CircularState.PAUSED, CircularState.SENT}:
+            await self.delivery.start(circular_id, by="ticker")
+
+    async def remind(self, parent_id: int, ordinal: int, organizations: Sequence[int]) -> int:
+        """Write a reminder's letters and let them go; again, it finishes what was begun."""
+        made = await circulars.freeze_reminder(
+            self.app.database, self.app.clock, parent_id, ordinal, organizations, by="ticker"
+        )
+        await self.start_sending(made)
+        return made
