@@ -27,6 +27,11 @@ from mailer.rehearsal.session import Session
 
 __all__ = ["Options", "Received", "RefusedRcpt", "Server", "TlsMode"]
 
+#: Seconds that a stop waits for sockets it has cut; a defect of ours must not hang whoever stops us.
+_LONGEST_CLOSE = 5.0
+#: Turns of the loop until a connection that asyncio has accepted is ours to cut; closing the listener before would leak its socket.
+_ACCEPTING = 3
+
 
 class Server:
     """A rehearsal server; start it, or use it as an async context manager."""
@@ -59,6 +64,8 @@ class Server:
         self.peak_connections = 0
         self._connections = 0
         self._letters = 0
+        #: set by `stop`: a connection that the kernel had accepted before is cut as it begins
+        self.stopping = False
         self._sessions: set[Session] = set()
         self._empty: asyncio.Event | None = None
         self._listener: asyncio.Server | None = None
@@ -121,21 +128,26 @@ class Server:
             raise CannotDo(
                 f"can't listen: {error.strerror}", where=f"{host} port {self.options.port}", remedy="Use port 0"
             ) from error
+        self.stopping = False
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop listening and cut all connections; safe to call twice."""
         if self._listener is not None:
+            self.stopping = True
+            loop = asyncio.get_running_loop()
+            for listening in self._listener.sockets:
+                loop.remove_reader(listening.fileno())
+            for _ in range(_ACCEPTING):
+                await asyncio.sleep(0)
             self._listener.close()
             for session in list(self._sessions):
                 session.cut()
             await self._listener.wait_closed()
-            if self._sessions:
+            if self._sessions:  # they are cut already; this lets their sockets close
                 self._empty = asyncio.Event()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(
-                        self._empty.wait(), 5.0
-                    )  # they are cut already; this lets their sockets close
+                    await asyncio.wait_for(self._empty.wait(), _LONGEST_CLOSE)
             self._listener = None
         self.record.close()
         self._cleanup.close()

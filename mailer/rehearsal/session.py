@@ -66,6 +66,9 @@ class Session(Wire):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
         self.transport = transport
         self._server.opened(self)
+        if self._server.stopping:
+            self.cut()
+            return
         self._event("connection")
         self._phase("connect")
         rule = self._fault("connect")

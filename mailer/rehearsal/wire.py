@@ -297,20 +297,20 @@ class Wire(asyncio.Protocol):
         async def shake_hands() -> None:
             # This runs before the loop reads again, and start_tls takes over at once: from here on all comes through TLS.
             self._ignoring = False
+            secured: asyncio.Transport | None = None
+            lost: OSError | None = None
             try:
                 secured = await self._loop.start_tls(self.transport, self, context, server_side=True)
             except OSError as error:
+                lost = error
                 done(error)
-                self._lost_in_handshake(error)
-                return
-            except asyncio.CancelledError:
-                self._lost_in_handshake(None)
-                raise
-            if secured is None or self.gone:
-                return
-            self.transport = secured
-            done(None)
-            self._go_on(lambda: None)
+            finally:  # also where a stop cancels this, and where asyncio gives no transport: the client vanished quietly
+                if secured is None or self.gone:
+                    self._lost_in_handshake(lost)
+            if secured is not None and not self.gone:
+                self.transport = secured
+                done(None)
+                self._go_on(lambda: None)
 
         self._start(shake_hands())
 
