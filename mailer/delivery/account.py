@@ -168,6 +168,7 @@ async def disagreements(session: AsyncSession, circular_id: int) -> list[str]:
     ).subquery()
     pairs: Any = await session.execute(  # an outer join: each of the three may be None, which the stubs do not know
         select(Recipient, Outcome, Attempt)
+        .select_from(Recipient)
         .outerjoin(Outcome, (Outcome.recipient_id == Recipient.id) & Outcome.id.in_(select(last.c.id)))
         .outerjoin(Attempt, Attempt.id == Outcome.attempt_id)
         .where(Recipient.circular_id == circular_id)
