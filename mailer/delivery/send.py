@@ -36,6 +36,8 @@ log = logging.getLogger("chancery.delivery")
 
 #: A letter that came back this often without content is a poison letter, if others pass.
 _FRUITLESS = 3
+#: The same where no other letter is left to compare it with, but some passed before.
+_FRUITLESS_ALONE = 10
 #: How long a letter whose content never started waits: the first time, doubled each time, and at the longest.
 _FRUITLESS_WAIT, _FRUITLESS_LONGEST = dt.timedelta(seconds=2), dt.timedelta(minutes=5)
 #: How often a turn that the database refused is tried again, and how long we wait between, in seconds.
@@ -100,6 +102,8 @@ class Sender:
         self._load, self._line = load, line
         #: attempts whose content began and whose outcome is not yet in the database
         self.unrecorded: set[str] = set()
+        #: letters whose content did not start, with how many had passed on their relay then
+        self.strikes: dict[int, int] = {}
 
     async def __call__(self, call: Call) -> None:
         """Work at the batch that *call* names; a call for finished or foreign work does nothing."""
@@ -356,6 +360,8 @@ class _BatchRun:
 
     def _judge(self, claim: Claim, composed: Composed, results: Sequence[Result]) -> Told:
         left = self._begun.pop(claim.attempt, None)
+        if left:
+            self._of.strikes.pop(claim.letter, None)
         del self._digests[claim.attempt]
         sha256 = composed.sha256 if left else None
         ours = claim.attempt in self._held
@@ -363,13 +369,20 @@ class _BatchRun:
         self._tell_pace(results, ours=ours)
         by_id = {result.recipient: result for result in results}
         fruitless = not ours and all(
-            result.fate is Fate.NOT_TRIED and result.scope not in {Scope.RELAY, Scope.HOLD} for result in results
+            result.fate is Fate.NOT_TRIED and result.scope is not Scope.HOLD for result in results
         )
-        poison = fruitless and claim.fruitless + 1 >= _FRUITLESS and self._line.pace.passed > 0
+        poison = fruitless and self._is_poison(claim)
         changes = tuple(
             self._outcome(claim, target, by_id[target.id], sha256, poison=poison, ours=ours) for target in claim.targets
         )
         return Told(claim, changes, left, sha256, fruitless=fruitless)
+
+    def _is_poison(self, claim: Claim) -> bool:
+        """Whether it is this letter, and not the relay, for which no content starts."""
+        passed = self._line.pace.passed
+        before = self._of.strikes.setdefault(claim.letter, passed)
+        times = claim.fruitless + 1
+        return (times >= _FRUITLESS and passed > before) or (times >= _FRUITLESS_ALONE and passed > 0)
 
     def _tell_pace(self, results: Sequence[Result], *, ours: bool) -> None:
         if ours:

@@ -239,7 +239,7 @@ async def test_a_letter_that_kills_connections_does_not_stop_the_others(
             await made.work(until=lambda due: due is None or due > clock.now())
             row = await recipient(database, "office002@org.example")
             assert (row.state, row.tries) == (state, tries)
-            clock.advance(MINUTES)
+            clock.advance(6 * MINUTES)
     found = await states(database, circular)
     assert found.pop("office002@org.example") == "deferred"
     assert set(found.values()) == {"accepted"}
