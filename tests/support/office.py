@@ -1,6 +1,8 @@
 """A small office: a home with organizations and one circular, made by the documented commands."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.support.rig import Home
 
@@ -41,31 +43,55 @@ The meeting is open to all.
 """
 
 
-def make(folder: Path, organizations: int, *, enclosure: int = 0) -> Home:
+def make(
+    folder: Path,
+    organizations: int,
+    *,
+    enclosure: int = 0,
+    addresses: Sequence[Sequence[str]] = (),
+    settings: str = "",
+    more: str = "",
+    texts: Mapping[str, str] = MappingProxyType({}),
+) -> Home:
     """Make a home with *organizations* that each have one mailbox, and an approved circular TEST/2006/001 for all of them.
 
     Args:
         folder: where; must not exist.
         organizations: how many letters there will be.
         enclosure: octets of an enclosed file; 0: none.
+        addresses: the mailboxes of each organization, the first as `to`, the others as `cc`; default: one, office001@org.example.
+        settings: further lines of chancery.toml, or tables that take the place of those here with the same heading.
+        more: further lines of circular.toml, before its tables.
+        texts: further files of the circular's folder.
     """
     home = Home(folder)
     home.run("init", str(folder))
-    (folder / "chancery.toml").write_text(SETTINGS, encoding="utf-8")
+    (folder / "chancery.toml").write_text(_settings(settings), encoding="utf-8")
     sheet = folder / "contacts.csv"
-    rows = [f"Organization {number:03},ngo,,office{number:03}@org.example,to,en" for number in range(1, organizations + 1)]
+    rows = [
+        f"Organization {number:03},ngo,,{address},{'cc' if place else 'to'},en"
+        for number in range(1, organizations + 1)
+        for place, address in enumerate(addresses[number - 1] if addresses else (f"office{number:03}@org.example",))
+    ]
     sheet.write_text("organization,kind,state,address,role,languages\n" + "\n".join(rows) + "\n", encoding="utf-8")
     home.run("contacts", "import", str(sheet))
     draft = folder / "circulars" / "meeting"
     draft.mkdir(parents=True)
-    circular = CIRCULAR
+    top, tables = CIRCULAR.split("\n[", 1)
+    circular = f"{top}\n{more}\n[{tables}"
     text = TEXT
     if enclosure:
         circular += '\n[[enclosures]]\ntitle = { en = "Paper" }\nfile = "paper.pdf"\n'
         text += "\nA paper is enclosed.\n"
         (draft / "paper.pdf").write_bytes(b"%PDF-1.7\n" + bytes(range(256)) * (enclosure // 256))
-    (draft / "circular.toml").write_text(circular, encoding="utf-8")
-    (draft / "letter.en.md").write_text(text, encoding="utf-8")
+    for name, content in {"circular.toml": circular, "letter.en.md": text, **texts}.items():
+        (draft / name).write_text(content, encoding="utf-8")
     home.run("circular", "new", str(draft), by="anna")
     home.run("circular", "approve", "TEST/2006/001", by="bert")
     return home
+
+
+def _settings(more: str) -> str:
+    """SETTINGS with *more*; a table of both is the one in *more*."""
+    tables = {table.partition("]")[0]: table for table in f"\n{SETTINGS}\n{more}".split("\n[") if table.strip()}
+    return "\n".join(f"[{table}" for table in tables.values())
