@@ -31,7 +31,7 @@ from mailer.errors import SettingsError
 from mailer.replies import service as replies
 from mailer.schedule.firing import Firing
 from mailer.schedule.ticker import Ticker
-from mailer.settings import Bounces
+from mailer.settings import Bounces, Settings
 from mailer.transport.base import Transport
 from mailer.transport.pool import SmtpTransport
 
@@ -44,16 +44,26 @@ _KEPT = 4
 MakeTransport = Callable[[str], Transport]
 
 
-def smtp_transport(app: App, relay: str) -> Transport:
-    """A transport to a relay of the settings.
+def relay_of(settings: Settings, frozen: Frozen) -> str:
+    """The name of the relay that a circular goes to.
 
     Raises:
-        SettingsError: there is no such relay.
+        SettingsError: its sender, or that one's relay, is no longer in the settings.
     """
-    found = app.settings.relays.get(relay)
-    if found is None:
-        raise SettingsError("there is no such relay", where=f"relays.{relay}", remedy="add it to chancery.toml")
-    return SmtpTransport(relay, found, home=app.home, clock=app.clock)
+    key = frozen.document["sender"]["key"]
+    sender = settings.senders.get(key)
+    if sender is None:
+        raise SettingsError(
+            "there is no such sender any more", where=f"senders.{key}", remedy="put it back into chancery.toml"
+        )
+    if sender.relay not in settings.relays:
+        raise SettingsError("there is no such relay", where=f"relays.{sender.relay}", remedy="add it to chancery.toml")
+    return sender.relay
+
+
+def smtp_transport(app: App, relay: str) -> Transport:
+    """A transport to a relay of the settings."""
+    return SmtpTransport(relay, app.settings.relays[relay], home=app.home, clock=app.clock)
 
 
 def reverse_path(kind: Bounces, frozen: Frozen, token: str) -> str:
@@ -200,20 +210,16 @@ def _build(
         return kept[circular_id]
 
     def line(frozen: Frozen) -> Line:
-        key = frozen.document["sender"]["key"]
-        sender = app.settings.senders.get(key)
-        if sender is None:
-            raise SettingsError(
-                "there is no such sender any more", where=f"senders.{key}", remedy="put it back into chancery.toml"
+        name = relay_of(app.settings, frozen)
+        if name not in lines:
+            relay = app.settings.relays[name]
+            lines[name] = Line(
+                name,
+                make_transport(name),
+                Pace(app.clock, per_minute=relay.per_minute),
+                lambda made, token: reverse_path(relay.bounces, made, token),
             )
-        if sender.relay not in lines:
-            transport = make_transport(sender.relay)
-            relay = app.settings.relays[sender.relay]
-            pace = Pace(app.clock, per_minute=relay.per_minute)
-            lines[sender.relay] = Line(
-                sender.relay, transport, pace, lambda frozen, token: reverse_path(relay.bounces, frozen, token)
-            )
-        return lines[sender.relay]
+        return lines[name]
 
     handler = Sender(
         batches=batches,

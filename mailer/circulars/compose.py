@@ -13,6 +13,8 @@ from mailer.letters.render import Rendered
 from mailer.mime import message as mime
 from mailer.transport.base import Payload
 
+#: Our own header: providers that replace the Message-ID leave it, so a report that comes back still names its letter.
+OURS = "X-Chancery-Letter"
 #: A letter's field that is no text of it: the Message-IDs of the thread that it stands in, oldest first, blanks between.
 THREAD = "thread"
 
@@ -83,6 +85,7 @@ def compose(frozen: Frozen, row: LetterRow) -> Composed:
             text=rendered.text,
             in_reply_to=thread[-1] if thread else None,
             references=thread,
+            extra=((OURS, row.token),),
         ),
         part.boundary,
         part.shared,

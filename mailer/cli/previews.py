@@ -31,24 +31,48 @@ async def letter_of(app: App, desk: Desk, ident: str, organization: str) -> tupl
         return await _of_rows(session, circular, desk, organization)
 
 
-async def _of_draft(
-    session: AsyncSession, circular: Circular, desk: Desk, organization: str
-) -> tuple[Frozen, LetterRow]:
-    checked = await service.check(session, circular, desk)
-    prepared = checked.prepared
-    if prepared.frozen is None or prepared.resolved is None:
+async def every_letter(app: App, desk: Desk, ident: str) -> tuple[Frozen, list[LetterRow]]:
+    """All letters of a circular, in order, without their mailboxes.
+
+    Raises:
+        NotFound: no such circular.
+        CircularError: the draft can't be composed yet.
+    """
+    async with app.database.read() as session:
+        circular = await service.find(session, ident)
+        if circular.state in {CircularState.DRAFT, CircularState.FREEZING}:
+            checked = await service.check(session, circular, desk)
+            frozen = _composable(circular, checked)
+            return frozen, [service.row_of(one, desk.clock.now()) for one in checked.prepared.planned]
+        rows = await session.scalars(select(Letter).where(Letter.circular_id == circular.id).order_by(Letter.position))
+        now = desk.clock.now()
+        letters = [LetterRow(one.id, one.token, one.form, one.language, one.fields, now, ()) for one in rows]
+        return await load_frozen(session, circular.id), letters
+
+
+def _composable(circular: Circular, checked: service.Checked) -> Frozen:
+    if checked.prepared.frozen is None:
         first = next(iter(stops(checked.findings)), None)
         raise CircularError(
             f"its letters can't be made yet ({first.what if first else 'see the check'})",
             where=service.name_of(circular),
             remedy=f"see all that is to be mended: chancery circular check {service.name_of(circular)}",
         )
+    return checked.prepared.frozen
+
+
+async def _of_draft(
+    session: AsyncSession, circular: Circular, desk: Desk, organization: str
+) -> tuple[Frozen, LetterRow]:
+    checked = await service.check(session, circular, desk)
+    prepared = checked.prepared
+    frozen = _composable(circular, checked)
     choices = [
         Addressed(one.organization_id, one.organization, one.state_iso3, one.seat, position)
-        for position, one in enumerate(prepared.resolved.addressees)
+        for position, one in enumerate(prepared.resolved.addressees if prepared.resolved else ())
     ]
     found = pick(choices, organization, desk.roll, circular=service.name_of(circular))
-    return prepared.frozen, service.row_of(prepared.planned[found.letter_id], desk.clock.now())
+    return frozen, service.row_of(prepared.planned[found.letter_id], desk.clock.now())
 
 
 async def _of_rows(

@@ -16,6 +16,7 @@ from mailer.cli import context
 from mailer.delivery.service import Delivery
 from mailer.delivery.service import Progress as Standing
 from mailer.dispatch import Sending
+from mailer.transport.base import Fate
 
 #: A command that sends in place waits this long for what falls due next (a relay's back-off), and no longer.
 _PATIENCE = dt.timedelta(seconds=60)
@@ -32,6 +33,14 @@ IN_WORDS: dict[RecipientState, str] = {
     RecipientState.UNCERTAIN: "in doubt",
     RecipientState.WITHHELD: "withheld",
     RecipientState.CANCELLED: "cancelled",
+}
+#: What became of one trial copy.
+RESULT_WORDS: dict[Fate, str] = {
+    Fate.ACCEPTED: "handed to our mail server",
+    Fate.DEFERRED: "not now; try again later",
+    Fate.REFUSED: "refused",
+    Fate.UNCERTAIN: "in doubt",
+    Fate.NOT_TRIED: "not sent",
 }
 _LOOK_AT = (
     RecipientState.REFUSED,

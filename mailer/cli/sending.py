@@ -82,6 +82,52 @@ def _confirm(letters: int, expect: int | None, ident: str) -> None:
 
 
 @app.command()
+def test(
+    ident: Id,
+    to: Annotated[list[str], typer.Option("--to", help="your own address; may be given several times")],
+) -> None:
+    """Send one copy per language and form to yourself, outside the account."""
+
+    async def work(application: Any) -> int:
+        from lists.address import normalise
+        from mailer import dispatch
+        from mailer.cli.previews import every_letter
+        from mailer.cli.running import RESULT_WORDS
+        from mailer.delivery.trial import send_copies
+        from mailer.errors import NotFound
+        from mailer.transport.base import Fate
+        from mailer.transport.probe import probe
+
+        addresses = [normalise(address) for address in to]
+        frozen, letters = await every_letter(application, application.desk, ident)
+        if not letters:
+            raise NotFound("it has no letters", where=ident, remedy=f"chancery circular check {ident}")
+        name = dispatch.relay_of(application.settings, frozen)
+        relay = application.settings.relays[name]
+        await probe(name, relay, application.home)
+        transport = dispatch.smtp_transport(application, name)
+        try:
+            copies = await send_copies(
+                frozen,
+                letters,
+                addresses,
+                transport,
+                lambda made, token: dispatch.reverse_path(relay.bounces, made, token),
+            )
+        finally:
+            await transport.close()
+        every = [result for copy in copies for _, result in copy.results]
+        for copy in copies:
+            for address, result in copy.results:
+                said = f": {result.why}" if result.why else ""
+                reply = f" ({result.reply.code} {result.reply.text})" if result.reply else ""
+                print(f"{copy.form} in {copy.language} to {address}: {RESULT_WORDS[result.fate]}{said}{reply}")
+        return context.OK if all(result.fate is Fate.ACCEPTED for result in every) else context.LOOK
+
+    raise typer.Exit(context.with_app(work))
+
+
+@app.command()
 def pause(ident: Id) -> None:
     """Hold a circular: what is on the way ends, nothing more starts."""
 

@@ -175,7 +175,7 @@ def _judge(
         if letter.left_at is None and row.new_address is not None:
             address, name = row.new_address, row.new_name
             if (address, name) != (row.address, row.name):
-                renamed.append({"b_id": row.id, "b_address": address, "b_name": name, "was": row.address})
+                renamed.append({"b_id": row.id, "b_address": address, "b_name": name, "was": [row.name, row.address]})
         if row.contact_id is not None and row.state not in {RecipientState.WITHHELD, RecipientState.CANCELLED}:
             kept.append((row, name, address))
         if waiting:
@@ -221,7 +221,7 @@ async def _write_claims(
             session,
             chain.chain_of(run.circular),
             "mailboxes-corrected",
-            {"recipients": [[one["b_id"], one["was"], one["b_address"]] for one in renamed]},
+            {"recipients": [[one["b_id"], one["was"], [one["b_name"], one["b_address"]]] for one in renamed]},
             by="engine",
             at=now,
         )

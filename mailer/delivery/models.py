@@ -50,13 +50,17 @@ class Attempt(Base):
 
 
 class Outcome(Base):
-    """What became of one recipient, once: append-only. A recipient's columns repeat its last outcome."""
+    """What became of one recipient, once: append-only. A recipient's columns repeat its last outcome.
+
+    Its key is its place in the register, so that no column of it is without a meaning that the register vouches for.
+    """
 
     __tablename__ = "outcome"
-    __table_args__ = (Index(None, "circular_id", "link"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    circular_id: Mapped[int]
+    circular_id: Mapped[int] = mapped_column(primary_key=True)
+    #: sequence number of its link in the circular's chain, and its place in it, from 1
+    link: Mapped[int] = mapped_column(primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True)
     letter_id: Mapped[int]
     recipient_id: Mapped[int] = mapped_column(ForeignKey("recipient.id"), index=True)
     #: None where no relay was asked (withheld, cancelled, settled by a person)
@@ -73,9 +77,6 @@ class Outcome(Base):
     at: Mapped[dt.datetime]
     #: digest of the bytes, where content left
     sha256: Mapped[str | None] = mapped_column(String(64))
-    #: sequence number of its link in the circular's chain, and its place in it
-    link: Mapped[int]
-    place: Mapped[int]
 
 
 class Fact(Base):
