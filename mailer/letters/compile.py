@@ -20,6 +20,7 @@ from mailer.letters.catalog import Template
 from mailer.letters.filters import Filters
 from mailer.letters.kinds_of_fields import Kind
 from mailer.letters.source import Source
+from mailer.letters.text_fill import hold_in_html
 from mailer.letters.tree import Choice, Open, Output, Piece, Print, Tree, Whole
 
 #: Raised whenever the same compiled letter and fields would give other text.
@@ -267,7 +268,7 @@ def _inline(settled: Tree, css: str) -> str:
         return "".join(out)
 
     inliner = css_inline.CSSInliner(keep_style_tags=True, load_remote_stylesheets=False, extra_css=css)
-    inlined = inliner.inline(mark(settled))
+    inlined = hold_in_html(inliner.inline(mark(settled)))
     out: list[str] = []
     seen: list[int] = []
     end = 0
