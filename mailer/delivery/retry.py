@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from mailer.settings import Delivery
 
-#: Each wait is this part longer or shorter, so that letters deferred together do not come back together.
-_JITTER = 0.1
+#: Each wait is up to this part longer, so that letters deferred together do not come back together; never shorter, for a greylist counts.
+_JITTER = 0.2
 
 
 def next_try(
@@ -25,5 +25,5 @@ def next_try(
     if now >= last:
         return None
     wait = min(settings.first_retry * 2.0 ** min(tries - 1, 32), settings.longest_retry)
-    wait *= 1 - _JITTER + 2 * _JITTER * chance()
+    wait *= 1 + _JITTER * chance()
     return min(now + dt.timedelta(seconds=wait), last)

@@ -372,8 +372,10 @@ class _BatchRun:
             result.fate is Fate.NOT_TRIED and result.scope is not Scope.HOLD for result in results
         )
         poison = fruitless and self._is_poison(claim)
+        chance = self._of.chance()  # one draw for all: a letter's recipients come back together
         changes = tuple(
-            self._outcome(claim, target, by_id[target.id], sha256, poison=poison, ours=ours) for target in claim.targets
+            self._outcome(claim, target, by_id[target.id], sha256, poison=poison, ours=ours, chance=chance)
+            for target in claim.targets
         )
         return Told(claim, changes, left, sha256, fruitless=fruitless)
 
@@ -397,24 +399,28 @@ class _BatchRun:
             pace.went_well()
 
     def _outcome(
-        self, claim: Claim, target: Target, result: Result, sha256: str | None, *, poison: bool, ours: bool
+        self,
+        claim: Claim,
+        target: Target,
+        result: Result,
+        sha256: str | None,
+        *,
+        poison: bool,
+        ours: bool,
+        chance: float,
     ) -> Change:
         """The change that one recipient's result makes."""
+        tries = target.tries + 1
         if result.fate is Fate.ACCEPTED:
-            return self._change(
-                claim, target, RecipientState.ACCEPTED, result=result, tries=target.tries + 1, sha256=sha256
-            )
+            return self._change(claim, target, RecipientState.ACCEPTED, result=result, tries=tries, sha256=sha256)
         if result.fate is Fate.REFUSED:
-            return self._change(
-                claim, target, RecipientState.REFUSED, result=result, tries=target.tries + 1, sha256=sha256
-            )
+            return self._change(claim, target, RecipientState.REFUSED, result=result, tries=tries, sha256=sha256)
         if result.fate is Fate.UNCERTAIN:
             return self._uncertain(claim, target, result, sha256)
         if result.fate is Fate.DEFERRED or poison:
-            return self._deferred(claim, target, result, sha256)
-        return self._change(
-            claim, target, RecipientState.QUEUED, result=result, next_at=self._wait(claim, result, ours=ours)
-        )
+            return self._deferred(claim, target, result, sha256, chance)
+        wait = self._wait(claim, result, ours=ours)
+        return self._change(claim, target, RecipientState.QUEUED, result=result, next_at=wait)
 
     def _wait(self, claim: Claim, result: Result, *, ours: bool) -> dt.datetime | None:
         """When a letter whose content never started is due again: with the relay, at once after a pause, else later each time."""
@@ -441,10 +447,10 @@ class _BatchRun:
             claim, target, RecipientState.UNCERTAIN, result=result, tries=target.tries + 1, sha256=sha256
         )
 
-    def _deferred(self, claim: Claim, target: Target, result: Result, sha256: str | None) -> Change:
+    def _deferred(self, claim: Claim, target: Target, result: Result, sha256: str | None, chance: float) -> Change:
         tries = target.tries + 1
         again = next_try(
-            self._of.settings, tries=tries, first_at=target.first_at, now=self._of.clock.now(), chance=self._of.chance
+            self._of.settings, tries=tries, first_at=target.first_at, now=self._of.clock.now(), chance=lambda: chance
         )
         state = RecipientState.DEFERRED if again else RecipientState.EXPIRED
         return self._change(claim, target, state, result=result, tries=tries, next_at=again, sha256=sha256)

@@ -87,13 +87,13 @@ def test_a_hold_ends_by_no_clock(clock: ManualClock) -> None:
 
 @given(tries=st.integers(1, 60), chance=st.floats(0, 1, exclude_max=True))
 def test_waits_grow_and_stay_within_bounds(tries: int, chance: float) -> None:
-    """A wait is within a tenth of first wait doubled per try, never past the longest, never past the end of trying."""
+    """A wait is the first wait doubled per try and at most a fifth more, never past the longest, never past the end of trying."""
     settings = Delivery()
     start = dt.datetime(2006, 7, 7, tzinfo=dt.UTC)
     again = next_try(settings, tries=tries, first_at=start, now=start, chance=lambda: chance)
     assert again is not None
     planned = min(settings.first_retry * 2 ** (tries - 1), settings.longest_retry)
-    assert planned * 0.9 <= (again - start).total_seconds() <= planned * 1.1
+    assert planned <= (again - start).total_seconds() <= planned * 1.2
 
 
 @pytest.mark.parametrize(("days", "expired"), [(3.9, False), (4, True), (9, True)])
