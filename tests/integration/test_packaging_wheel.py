@@ -138,6 +138,15 @@ def test_the_installed_wheel_works_away_from_the_checkout(elsewhere: Path, tmp_p
     assert again.returncode == 0, again.stderr
 
 
+def test_the_installed_wheel_plays_the_demonstration(elsewhere: Path, tmp_path: Path):
+    """From the wheel alone, in an empty folder, the whole road is played and its reports and letters are there."""
+    played = run(elsewhere, "chancery", "--debug", "demo", cwd=tmp_path)
+    assert (played.returncode, played.stderr) == (0, ""), played.stderr
+    left = tmp_path / "demo"
+    assert len(list((left / "reports").glob("*.html"))) == 3
+    assert len(list((left / "letters").rglob("*.eml"))) > 400
+
+
 def test_no_other_distribution_owns_our_names(elsewhere: Path, tmp_path: Path):
     """Where we are installed, mailer and lists belong to us alone; the doctor names another that claims them."""
     site = next(elsewhere.parent.glob("lib/python3*/site-packages"))
