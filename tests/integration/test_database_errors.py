@@ -1,6 +1,5 @@
 """Each way in which a database can fail gives one plain line and leaves nothing half done."""
 
-import os
 import sqlite3
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from sqlalchemy import text
 
 from mailer.database import Database
 from mailer.errors import DatabaseError
+from tests.support.readonly import read_only
 
 
 async def fails(database: Database, *, write: bool = True) -> str:
@@ -52,10 +52,8 @@ async def test_a_read_only_file(tmp_path: Path):
     connection.execute("CREATE TABLE t (x)")
     connection.commit()
     connection.close()
-    path.chmod(0o400)
-    if os.access(path, os.W_OK):
-        pytest.skip("this user may write everything")
-    assert "it can't be written to" in await fails(Database(f"sqlite:///{path}"))
+    with read_only(path):
+        assert "it can't be written to" in await fails(Database(f"sqlite:///{path}"))
 
 
 async def test_a_read_only_database(tmp_path: Path):
