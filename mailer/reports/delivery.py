@@ -13,6 +13,8 @@ from mailer.circulars.states import CircularState, RecipientState
 from mailer.delivery.models import Outcome
 from mailer.delivery.states import letter_state
 from mailer.errors import NotFound
+from mailer.register.chain import chain_of
+from mailer.register.models import Link
 from mailer.replies.service import answers_to, last_replies
 from mailer.reports.lines import LetterLine, NotAddressed, RecipientLine, Report
 from mailer.schedule.service import listing as schedules
@@ -55,7 +57,16 @@ async def build(session: AsyncSession, circular_id: int, *, at: dt.datetime, zon
         not_addressed=tuple(_missing(missing or ())),
         letters=tuple(await letter_lines(session, circular)),
         schedules=tuple(await schedules(session, circular_id=circular_id)),
+        not_reminded=await _not_reminded(session, circular_id),
     )
+
+
+async def _not_reminded(session: AsyncSession, circular_id: int) -> dict[str, Mapping[str, Sequence[str]]]:
+    """Whom each reminder passed over, as the register had it when it was made: answers that came later don't change it."""
+    told = await session.scalars(
+        select(Link.subject).where(Link.chain == chain_of(circular_id), Link.action == "schedule-fired")
+    )
+    return {subject["what"]: subject["not_reminded"] for subject in told if subject.get("not_reminded")}
 
 
 def domain_of(document: Mapping[str, Any] | None) -> str:

@@ -175,19 +175,25 @@ def _csv_row(report: Report, letter: LetterLine, one: RecipientLine) -> Mapping[
 
 def as_html(report: Report) -> Iterator[str]:
     """The report as one page that needs nothing else, in pieces; every value is escaped."""
-    from mailer.reports import explain
-    from mailer.reports.table import columns, counted, local_day, local_time
+    from mailer.letters.languages import NAMES
+    from mailer.reports import explain, table
 
     yield from _page().generate(
         report=report,
-        columns=columns(report),
-        counted=counted,
+        sending=table.sending_words(report),
+        size=table.size_words(report),
+        glance=list(table.glance(report)),
+        audiences=table.audiences(report),
+        figures=table.figures(report),
+        unaddressed=table.unaddressed(report),
+        add_contacts=table.ADD_CONTACTS,
+        schedule_words=table.schedule_words,
         letter_words=LETTER_WORDS,
         recipient_words=RECIPIENT_WORDS,
         circular_words=explain.CIRCULAR_WORDS,
-        audience_words=explain.audience_words,
-        day=local_day,
-        time=lambda at: local_time(at, report.zone),
+        languages=NAMES,
+        day=table.local_day,
+        time=lambda at: table.local_time(at, report.zone),
     )
 
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -98,6 +98,7 @@ class Problem:
 
     Attributes:
         organization: whom it is about; empty: the circular itself.
+        address: or several with commas, where the same befell them.
         said: the relay's literal words.
         next_step: what to do, with the exact command.
     """
@@ -130,6 +131,7 @@ class Report:
         zone: the zone in which people are told times.
         parent: the reference of the circular that this is a reminder of.
         schedules: its reminders and its scheduled sending.
+        not_reminded: per reminder that was made (`ScheduleLine.what`) and reason: the names of those whom it passed over.
     """
 
     id: int
@@ -148,6 +150,7 @@ class Report:
     not_addressed: tuple[NotAddressed, ...]
     letters: tuple[LetterLine, ...]
     schedules: tuple[ScheduleLine, ...] = field(default=())
+    not_reminded: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -252,6 +255,7 @@ def _of_letters(report: Report) -> Iterable[Problem]:
     for state in _PRESSING:
         for letter in report.letters:
             reached = any(one.state is RecipientState.ACCEPTED for one in letter.recipients)
+            alike: dict[tuple[str, str, str], list[str]] = {}
             for one in letter.recipients:
                 if one.state is not state:
                     continue
@@ -261,6 +265,7 @@ def _of_letters(report: Report) -> Iterable[Problem]:
                 )
                 if reached and state is not RecipientState.UNCERTAIN:
                     step = "The letter reached another address of theirs; correct this one in the contacts: chancery contacts import FILE"
-                words = RECIPIENT_WORDS[state]
-                what = told.what.removeprefix(f"{words}: ")
-                yield Problem(letter.organization, one.address, words, what, one.reply or "", step)
+                what = told.what.removeprefix(f"{RECIPIENT_WORDS[state]}: ")
+                alike.setdefault((what, one.reply or "", step), []).append(one.address)
+            for (what, said, step), addresses in alike.items():
+                yield Problem(letter.organization, ", ".join(addresses), RECIPIENT_WORDS[state], what, said, step)

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import io
+import re
+from collections import Counter
 from collections.abc import Iterable
 
 from rich import box
@@ -10,11 +12,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lists.kinds import Role
 from mailer.circulars.states import CircularState, LetterState
+from mailer.letters.languages import NAMES
 from mailer.reports.explain import CIRCULAR_WORDS, audience_words
-from mailer.reports.lines import AudienceLine, NotAddressed, Problem, Report
+from mailer.reports.lines import Problem, Report
 from mailer.schedule import rules
 from mailer.schedule.models import ScheduleState
+from mailer.schedule.service import ScheduleLine
 
 _CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], "\ufffd")
 
@@ -22,6 +27,8 @@ _CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], "\ufffd")
 _MOST = 40
 #: How many audiences stand side by side; more stand below each other.
 _ACROSS = 4
+#: What to do about those without addressee.
+ADD_CONTACTS = "Add their contacts for the next circular: chancery contacts import FILE"
 _S = LetterState
 
 #: Columns by letter state: heading, the states that it counts, and whether it stands there even where all is nought.
@@ -38,15 +45,78 @@ _COLUMNS: tuple[tuple[str, frozenset[LetterState], bool], ...] = (
 )
 
 
-def columns(report: Report) -> list[tuple[str, frozenset[LetterState]]]:
-    """The columns that this report needs: those that always stand, and those that count something."""
+def audiences(report: Report) -> list[str]:
+    """The audiences in words, those of a copy marked."""
+    return [audience_words(line.audience) + (", CC" if line.role is Role.CC else "") for line in report.by_audience]
+
+
+def figures(report: Report) -> list[tuple[str, list[int]]]:
+    """What is counted, and the numbers for each of `audiences`: what always stands, and what counts something."""
+    lines = report.by_audience
     found = {letter.state for letter in report.letters}
-    return [(heading, states) for heading, states, always in _COLUMNS if always or states & found]
+    rows = [("letters", [line.letters for line in lines])]
+    rows += [
+        (heading, [sum(line.states[state] for state in states) for line in lines])
+        for heading, states, always in _COLUMNS
+        if always or states & found
+    ]
+    rows.append(("no addressee", [line.not_addressed for line in lines]))
+    if report.reply_by or any(line.answered for line in lines):
+        rows.append(("answered", [line.answered for line in lines]))
+    return rows
 
 
-def counted(line: AudienceLine, states: Iterable[LetterState]) -> int:
-    """How many letters of an audience are in one of *states*."""
-    return sum(line.states[state] for state in states)
+def glance(report: Report) -> Iterable[tuple[int, str, str]]:
+    """The few numbers that are looked at first: number, words, and `good`, `wait`, `bad` or nothing."""
+    states = Counter(letter.state for letter in report.letters)
+    yield len(report.letters), "letters", ""
+    yield states[_S.ACCEPTED], "handed to our mail server", "good"
+    if states[_S.PARTLY]:
+        yield states[_S.PARTLY], "handed over for some addresses only", "wait"
+    if open_ := states[_S.QUEUED] + states[_S.SENDING] + states[_S.DEFERRED]:
+        yield open_, "not yet handed over", "wait"
+    yield len(report.problems), "to be looked at by a person", "bad" if report.problems else "good"
+    if report.not_addressed:
+        yield len(report.not_addressed), "without addressee", "bad"
+    answered = sum(letter.answer is not None for letter in report.letters)
+    if report.reply_by or answered:
+        yield answered, "answered", ""
+
+
+def unaddressed(report: Report) -> dict[tuple[str, str], list[str]]:
+    """Who has no addressee: names per audience in words and reason."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in report.not_addressed:
+        groups.setdefault((audience_words(one.audience), one.why), []).append(one.name)
+    return groups
+
+
+def sending_words(report: Report) -> str:
+    """When it was sent, as a sentence; empty where nothing has begun."""
+    if not report.started_at:
+        return ""
+    first = local_time(report.started_at, report.zone)
+    if not report.finished_at or report.state is not CircularState.SENT:
+        return f"Sending began {first} ({report.zone})."
+    last = local_time(report.finished_at, report.zone)
+    if first == last:
+        return f"Sent {first} ({report.zone})."
+    day, _, hour = last.partition(", ")
+    return f"Sent from {first} to {hour if first.startswith(f'{day},') else last} ({report.zone})."
+
+
+def size_words(report: Report) -> str:
+    """How much was sent: `214 letters to 377 addresses: 183 in English, 31 in French`."""
+    counts = ", ".join(f"{count} in {NAMES.get(name, name)}" for name, count in report.languages.items())
+    return f"{len(report.letters)} letters to {report.addresses} addresses: {counts}." if report.letters else ""
+
+
+def schedule_words(line: ScheduleLine) -> str:
+    """What became of a reminder or a scheduled sending, as a sentence."""
+    when = rules.local(line.fired_at or line.due_at, line.zone)
+    done = {ScheduleState.WAITING: "is due", ScheduleState.FIRED: "was made"}.get(line.state, line.state.value)
+    words = f"{line.what.capitalize()} {done} {when}" + (f" as {line.made}" if line.made else "")
+    return f"{words}: {line.why or line.rule}."
 
 
 def local_day(day: dt.date) -> str:
@@ -83,10 +153,10 @@ def parts(report: Report) -> Iterable[RenderableType]:
     yield _head(report)
     if report.letters or report.not_addressed:
         yield _audiences(report)
-    yield from _schedules(report)
     yield from _problems(report)
     yield from _waiting(report)
-    yield from _not_addressed(report.not_addressed)
+    yield from _not_addressed(report)
+    yield from _schedules(report)
 
 
 def _head(report: Report) -> RenderableType:
@@ -95,35 +165,20 @@ def _head(report: Report) -> RenderableType:
         Text.assemble(plain(report.reference, "bold"), "  ", plain(report.title)),
         plain(f"Of {local_day(report.date)}: {state}." + (f" Reminder of {report.parent}." if report.parent else "")),
     ]
-    if report.started_at:
-        words = f"Sending began {local_time(report.started_at, report.zone)}"
-        if report.finished_at and report.state is CircularState.SENT:
-            words += f" and ended {local_time(report.finished_at, report.zone)}"
-        lines.append(plain(f"{words} ({report.zone})."))
-    if report.reply_by:
-        lines.append(plain(f"Replies by {local_day(report.reply_by)}."))
-    if report.letters:
-        languages = ", ".join(f"{count} in {name}" for name, count in report.languages.items())
-        lines.append(plain(f"{len(report.letters)} letters to {report.addresses} addresses: {languages}."))
-    return Group(*lines)
+    replies = f"Replies by {local_day(report.reply_by)}." if report.reply_by else ""
+    below = (sending_words(report), replies, size_words(report))
+    return Group(*lines, *(plain(line) for line in below if line))
 
 
 def _audiences(report: Report) -> Table:
-    lines = report.by_audience
     table = Table(header_style="bold", box=box.SIMPLE, pad_edge=False)
-    rows = [("letters", [line.letters for line in lines])]
-    rows += [(heading, [counted(line, states) for line in lines]) for heading, states in columns(report)]
-    rows += [
-        ("no addressee", [line.not_addressed for line in lines]),
-        ("answered", [line.answered for line in lines]),
-    ]
-    names = [audience_words(line.audience) + (", CC" if line.role == "cc" else "") for line in lines]
-    if len(lines) <= _ACROSS:
-        table.add_column("")
-        for name in names if len(lines) == 1 else [*names, "all"]:
-            table.add_column(plain(name), justify="right")
+    rows, names = figures(report), audiences(report)
+    if len(names) <= _ACROSS:
+        table.add_column("", no_wrap=True)
+        for name in names if len(names) == 1 else [*names, "all"]:
+            table.add_column(_heading(name), justify="right", min_width=max(map(len, name.split())))
         for heading, values in rows:
-            table.add_row(plain(heading), *map(_number, values if len(lines) == 1 else [*values, sum(values)]))
+            table.add_row(plain(heading), *map(_number, values if len(names) == 1 else [*values, sum(values)]))
         return table
     table.add_column("Audience", min_width=min(24, max(map(len, names))))
     needed = [(heading, values) for heading, values in rows if any(values)]
@@ -134,16 +189,20 @@ def _audiences(report: Report) -> Table:
     return table
 
 
+def _heading(audience: str) -> Text:
+    """An audience's name over its column: seat and CC on a line of their own."""
+    return Text("\n").join(plain(part) for part in re.split(r" (?=\()|, (?=CC$)", audience))
+
+
 def _number(value: int) -> Text:
     return plain(str(value) if value else "-")
 
 
 def _schedules(report: Report) -> Iterable[RenderableType]:
+    if report.schedules:
+        yield Text()
     for line in report.schedules:
-        when = rules.local(line.fired_at or line.due_at, line.zone)
-        done = {ScheduleState.WAITING: "is due", ScheduleState.FIRED: "was made"}.get(line.state, line.state.value)
-        words = f"{line.what.capitalize()} {done} {when}" + (f" as {line.made}" if line.made else "")
-        yield plain(f"{words}: {line.why}." if line.why else f"{words}: {line.rule}.")
+        yield plain(schedule_words(line))
 
 
 def _problems(report: Report) -> Iterable[RenderableType]:
@@ -159,14 +218,19 @@ def _problems(report: Report) -> Iterable[RenderableType]:
 
 
 def _problem(problem: Problem) -> RenderableType:
-    whom = [part for part in (problem.organization, problem.address) if part]
-    lines = [Text.assemble(plain(problem.state, "red"), *(plain(f"  {part}") for part in whom))]
-    below = [problem.what]
+    whom = f"  {problem.organization}" if problem.organization else ""
+    lines = [Text.assemble(plain(problem.state, "red"), plain(whom))]
+    below = [f"{problem.address}: {problem.what}" if problem.address else problem.what]
     if problem.said:
         below.append(f"the mail server's words: {problem.said}" if problem.address else problem.said)
     lines += [plain(line) for line in below if line]
-    lines.append(Text.assemble(("> ", "bold"), plain(problem.next_step)))
-    return Group(lines[0], *(Padding(line, (0, 0, 0, 4)) for line in lines[1:]))
+    return Group(lines[0], *(Padding(line, (0, 0, 0, 4)) for line in lines[1:]), _step(problem.next_step))
+
+
+def _step(words: str) -> RenderableType:
+    hanging = Table.grid(padding=(0, 1, 0, 0))
+    hanging.add_row(plain(">", "bold"), plain(words))
+    return Padding(hanging, (0, 0, 0, 4))
 
 
 def _waiting(report: Report) -> Iterable[RenderableType]:
@@ -181,16 +245,12 @@ def _waiting(report: Report) -> Iterable[RenderableType]:
         yield plain(f"and {more} more")
 
 
-def _not_addressed(missing: Iterable[NotAddressed]) -> Iterable[RenderableType]:
-    groups: dict[str, list[str]] = {}
-    for one in missing:
-        groups.setdefault(f"{audience_words(one.audience)}: {one.why}", []).append(one.name)
-    if not groups:
+def _not_addressed(report: Report) -> Iterable[RenderableType]:
+    if not report.not_addressed:
         return
-    total = sum(len(names) for names in groups.values())
     yield Text()
-    yield plain(f"Without addressee: {total}", "bold red")
-    for why, names in groups.items():
-        yield plain(f"{why} ({len(names)})" if len(names) > 1 else why)
+    yield plain(f"Without addressee: {len(report.not_addressed)}", "bold red")
+    for (audience, why), names in unaddressed(report).items():
+        yield plain(f"{audience}: {why}" + (f" ({len(names)})" if len(names) > 1 else ""))
         yield Padding(plain(", ".join(names)), (0, 0, 0, 4))
-    yield Padding(plain("> Add their contacts for the next circular: chancery contacts import FILE"), (0, 0, 0, 4))
+    yield _step(ADD_CONTACTS)

@@ -1,6 +1,6 @@
 """Whom a reminder goes to: organizations that have the circular and have not answered. All others are named, with the reason."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -19,8 +19,8 @@ WITHHELD = "withheld"
 NO_MAILBOX = "no mailbox on the day of the reminder"
 REASONS = (ANSWERED, NEVER_REACHED, IN_DOUBT, NOT_YET, WITHHELD, NO_MAILBOX)
 
-#: How many names a line for people holds; the register has all.
-_NAMED = 40
+#: How many names per reason a line for people holds; the register and the report page have all.
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,14 @@ class Targets:
         return told
 
     def in_words(self) -> str:
-        """`180 reminded; not reminded: 2 answered (Permanent Mission of X, ...)`."""
-        parts = [
-            f"{len(names)} {reason} ({', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''})"
-            for reason, names in self.by_reason().items()
-        ]
+        """`180 reminded; not reminded: 56 answered (A, B, C and 53 more); 1 never reached (D)`."""
+        parts = [f"{len(names)} {reason} ({_some(names)})" for reason, names in self.by_reason().items()]
         return f"{len(self.organizations)} reminded" + (f"; not reminded: {'; '.join(parts)}" if parts else "")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return f"{', '.join(names[:_NAMED])} and {more} more" if more > 1 else ", ".join(names)
 
 
 def reason(states: Collection[RecipientState], *, has_answered: bool) -> str | None:

@@ -9,13 +9,17 @@ from html.parser import HTMLParser
 
 import pytest
 
+from lists.kinds import Role
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.delivery.models import Outcome
 from mailer.errors import NotFound
+from mailer.register import chain
 from mailer.replies import service as replies
 from mailer.reports import formats, table
 from mailer.reports.delivery import build
 from mailer.schedule import service as schedules
+from mailer.schedule.models import ScheduleState
+from mailer.schedule.targets import NotReminded, Targets
 from mailer.settings import Calendar
 from tests.support import rows
 
@@ -176,7 +180,7 @@ async def test_a_hold_a_pause_and_a_missed_reminder_need_a_person(database, cloc
         row = (await schedules.listing(session, circular_id=sent.id))[0]
         from sqlalchemy import update
 
-        from mailer.schedule.models import Schedule, ScheduleState
+        from mailer.schedule.models import Schedule
 
         await session.execute(update(Schedule).where(Schedule.id == row.id).values(state=ScheduleState.MISSED))
     async with database.read() as session:
@@ -210,12 +214,27 @@ def test_the_table_says_it_in_words(report):
         "Without addressee: 2",
         "Chad",
         "Reminder 1 is due Tue 11 July 2006, 09:00 (Europe/Zurich)",
-        "2 in fr",
+        "2 in French",
         "[bold]",
     ):
         assert words in flat, words
     assert "\x1b" not in shown
     assert "uncertain" not in shown
+
+
+def test_three_audiences_and_their_sum_fit_eighty_columns(report):
+    """At the width of a plain terminal no heading and no line of the table is cut off or torn within a word."""
+    audiences = ("states-parties@geneva", "states-not-parties@geneva", "organizations")
+    three = tuple(
+        dataclasses.replace(letter, audience=audiences[place % 3], role=Role.CC if place % 3 else Role.TO)
+        for place, letter in enumerate(report.letters)
+    )
+    shown = table.as_text(dataclasses.replace(report, letters=three), width=80)
+    assert "…" not in shown
+    for words in ("Organizations", "Parties", "(Geneva)"):
+        assert words in shown.split("letters  ")[0], words
+    for words in ("handed to our mail server", "for some addresses only", "will be tried again"):
+        assert words in shown, words
 
 
 def test_many_audiences_stand_below_each_other(report):
@@ -225,6 +244,67 @@ def test_many_audiences_stand_below_each_other(report):
     )
     shown = table.as_text(dataclasses.replace(report, letters=many), width=100)
     assert all(f"List group-{place}" in shown for place in range(len(many)))
+
+
+async def test_alike_addresses_of_a_letter_are_one_thing_to_look_at(database):
+    """Where the same befell several addresses of a letter, a person is asked once, with all addresses named."""
+    async with database.write() as session:
+        circular = await rows.circular(session, state=CircularState.SENT)
+        one = await rows.organization(session, "One")
+        await rows.letter(
+            session,
+            circular,
+            one,
+            {"a@x.example": (R.UNCERTAIN, {"tries": 1}), "b@x.example": (R.UNCERTAIN, {"tries": 1})},
+        )
+    async with database.read() as session:
+        report = await build(session, circular.id, at=AT)
+    assert [problem.address for problem in report.problems] == ["a@x.example, b@x.example"]
+    text = "".join(formats.as_html(report))
+    assert "a@x.example" in text
+    assert "b@x.example" in text
+
+
+def test_a_long_list_of_those_not_reminded_is_told_shortly(report):
+    """The line about a reminder has counts and a few names; the page has all names, folded away."""
+    names = [f"Mission {number}" for number in range(56)]
+    done = dataclasses.replace(
+        report.schedules[0],
+        state=ScheduleState.FIRED,
+        fired_at=AT,
+        why=Targets((1, 2), tuple(NotReminded(3, name, "answered") for name in names)).in_words(),
+    )
+    made = dataclasses.replace(report, schedules=(done,), not_reminded={done.what: {"answered": names}})
+    told = " ".join(table.as_text(made, width=80).split())
+    assert "2 reminded; not reminded: 56 answered (Mission 0, Mission 1, Mission 2 and 53 more)." in told
+    page = "".join(formats.as_html(made))
+    assert "; ".join(names) in page.split("All who were not reminded")[1].split("</details>")[0]
+
+
+async def test_names_of_those_not_reminded_come_from_the_register(database, sent):
+    """Whom a reminder passed over is told as it was when the reminder was made, not as answers stand later."""
+    said = {"what": "reminder 1", "reminded": 1, "not_reminded": {"answered": ["France"], "never reached": ["Peru"]}}
+    async with database.write() as session:
+        await chain.append(session, chain.chain_of(sent.id), "schedule-fired", said, by="ticker", at=AT)
+    async with database.read() as session:
+        made = await build(session, sent.id, at=AT)
+    assert made.not_reminded == {"reminder 1": said["not_reminded"]}
+
+
+@pytest.mark.parametrize(
+    ("ended", "words"),
+    [
+        (AT, "Sent 7 July 2006, 08:00 (UTC)."),
+        (AT + dt.timedelta(hours=2), "Sent from 7 July 2006, 08:00 to 10:00 (UTC)."),
+        (AT + dt.timedelta(days=1), "Sent from 7 July 2006, 08:00 to 8 July 2006, 08:00 (UTC)."),
+        (None, "Sending began 7 July 2006, 08:00 (UTC)."),
+    ],
+)
+def test_when_it_was_sent(report, ended, words):
+    """The time of sending names a day once."""
+    state = CircularState.SENT if ended else CircularState.SENDING
+    made = dataclasses.replace(report, started_at=AT, finished_at=ended, state=state, zone="UTC")
+    assert table.sending_words(made) == words
 
 
 async def test_no_problem_is_said(database):
