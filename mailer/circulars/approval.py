@@ -214,9 +214,10 @@ async def seal(database: Sessions, clock: Clock, circular_id: int, *, by: str) -
         circular = await find(session, circular_id)
         if circular.state == CircularState.APPROVED:
             return True  # another process has finished it
-        document = await session.scalar(select(Snapshot.document).where(Snapshot.circular_id == circular_id))
-        if document is None:
+        rest = await session.get(Snapshot, circular_id)
+        if rest is None:
             return False
+        document = rest.document
         digests, letters = await rows.digests_of_rows(session, circular_id, Frozen(document, {}).digest)
         recipients = await session.scalar(select(func.count()).where(Recipient.circular_id == circular_id)) or 0
     same = (digests.text, digests.mailboxes) == (circular.text_digest, circular.mailbox_digest)
@@ -237,6 +238,7 @@ async def seal(database: Sessions, clock: Clock, circular_id: int, *, by: str) -
                 "mailbox_digest": circular.mailbox_digest,
                 "lists_revision": circular.lists_revision,
                 "composer": document["composer"],
+                "rest_digest": rows.rest_digest(rest.not_addressed, rest.mailboxes_of.isoformat(), rest.batches),
             }
             who = circular.approved_by or by
             await chain.append(session, chain.chain_of(circular_id), "circular-approved", subject, by=who, at=now)

@@ -6,8 +6,9 @@ that was written is never written anew under another Message-ID.
 
 import base64
 import datetime as dt
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import String, Table, bindparam, delete, insert, select, type_coerce
@@ -18,6 +19,7 @@ from mailer.circulars.models import Letter, PlanBatch, Recipient, Snapshot
 from mailer.circulars.planning import Digests, Planned
 from mailer.circulars.states import RecipientState
 from mailer.database import Sessions
+from mailer.register.chain import canonical
 
 #: Letters per batch (DESIGN section 4).
 BATCH = 500
@@ -109,8 +111,17 @@ _PLANNED = ("organization_id", "organization", "state_iso3", "audience", "role",
 _FIELDS, _MAILBOXES = 8, 9
 
 
-async def digests_of_rows(session: AsyncSession, circular_id: int, snapshot_digest: str) -> tuple[Digests, int]:
-    """The digests over the rows as they are in the database, and the number of letters."""
+async def digests_of_rows(
+    session: AsyncSession,
+    circular_id: int,
+    snapshot_digest: str,
+    corrected: Mapping[int, tuple[str, str]] | None = None,
+) -> tuple[Digests, int]:
+    """The digests over the rows as they are in the database, and the number of letters.
+
+    *corrected* gives name and address that a recipient (by id) had at the approval, where they were corrected since.
+    """
+    before = corrected or {}
     connection = await session.connection()
     letter, box = cast("Table", Letter.__table__).c, cast("Table", Recipient.__table__).c
     columns = [type_coerce(letter[name], String) for name in _PLANNED[1:-1]]
@@ -120,7 +131,7 @@ async def digests_of_rows(session: AsyncSession, circular_id: int, snapshot_dige
         .order_by(letter.position)
     )
     recipients = (
-        select(box.letter_id, box.contact_id, box.address, box.name, type_coerce(box.role, String))
+        select(box.id, box.letter_id, box.contact_id, box.address, box.name, type_coerce(box.role, String))
         .where(box.circular_id == circular_id, box.batch == bindparam("no"))
         .order_by(box.id)
     )
@@ -131,11 +142,17 @@ async def digests_of_rows(session: AsyncSession, circular_id: int, snapshot_dige
         if not rows:
             return digests, count
         boxes: dict[int, list[list[Any]]] = {row[0]: [] for row in rows}
-        for letter_id, *mailbox in await connection.execute(recipients, {"no": batch}):
-            boxes[letter_id].append(mailbox)
+        for one, letter_id, contact_id, address, name, role in await connection.execute(recipients, {"no": batch}):
+            was_name, was_address = before.get(one, (name, address))
+            boxes[letter_id].append([contact_id, was_address, was_name, role])
         for number, *said in rows:
             digests.take(said, boxes[number])
         count += len(rows)
+
+
+def rest_digest(not_addressed: Sequence[Any], mailboxes_of: str, batches: int) -> str:
+    """sha256 over what approval froze beside text and letters: who gets none, the day of the mailboxes (ISO), how many batches."""
+    return hashlib.sha256(canonical([list(not_addressed), mailboxes_of, batches])).hexdigest()
 
 
 async def drop(session: AsyncSession, circular_id: int) -> None:

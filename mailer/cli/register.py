@@ -22,12 +22,14 @@ def verify(
     """Recompute the register from the rows and name whatever does not fit."""
 
     async def work(application: Any) -> int:
-        from mailer.delivery.account import chain_disagreements, chain_lines
+        from mailer.delivery.proof import chain_disagreements, chain_lines, chains
         from mailer.register.verify import verify as recompute
 
         saved = _read(against) if against else {}
         async with application.database.read() as session:
-            found = await recompute(session, lines=chain_lines, disagreements=chain_disagreements, saved=saved)
+            found = await recompute(
+                session, lines=chain_lines, disagreements=chain_disagreements, chains=chains, saved=saved
+            )
         if form is Format.TABLE:
             print(f"{found.chains} chains, {found.links} links, {found.outcomes} outcomes: ", end="")
             print("all as they were written." if not found.faults else f"{len(found.faults)} faults.")

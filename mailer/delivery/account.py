@@ -1,7 +1,7 @@
 """Writing outcomes: the recipient's columns, an append-only row for each, and one register link for all of them.
 
 Every change of a recipient that a person could ask about later goes through `record`. `lines` gives the rows back as the register
-digested them, and `disagreements` compares each recipient with its last outcome; `register.verify` is handed both.
+digested them; `delivery.proof` compares with them whatever repeats them.
 """
 
 import datetime as dt
@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.circulars.models import Recipient
-from mailer.circulars.states import OPEN, RecipientState
-from mailer.delivery.models import Attempt, Outcome
+from mailer.circulars.states import RecipientState
+from mailer.delivery.models import Outcome
 from mailer.register import chain
+from mailer.register.stored import moment, stored
 from mailer.transport.base import Reply
 
 
@@ -66,7 +67,8 @@ _LINE = (
 def _line(row: Mapping[Any, Any]) -> list[Any]:
     values = [row[name] for name in _LINE]
     values[5] = str(values[5])
-    values[11] = values[11].astimezone(dt.UTC).isoformat(timespec="microseconds")
+    if isinstance(values[11], dt.datetime):
+        values[11] = values[11].astimezone(dt.UTC).isoformat(timespec="microseconds")
     return values
 
 
@@ -150,66 +152,11 @@ async def record(
 
 
 async def lines(session: AsyncSession, circular_id: int) -> AsyncIterator[tuple[int, list[Any]]]:
-    """The outcomes of a circular as (link, register line), in order."""
-    table = Outcome.__table__
+    """The outcomes of a circular as (link, register line), in order; a value that is none of its column's stands there as it is."""
+    table = Outcome.__table__.c
+    columns = [stored(table[name]) for name in ("link", *_LINE)]
     found = await session.stream(
-        select(table).where(table.c.circular_id == circular_id).order_by(table.c.link, table.c.place)
+        select(*columns).where(table.circular_id == circular_id).order_by(table.link, table.place)
     )
     async for row in found.mappings():
-        yield row["link"], _line(row)
-
-
-async def disagreements(session: AsyncSession, circular_id: int) -> list[str]:
-    """Where a recipient, or an attempt, does not say what its outcomes say; one sentence each."""
-    last = (
-        select(func.max(Outcome.id).label("id"))
-        .where(Outcome.circular_id == circular_id)
-        .group_by(Outcome.recipient_id)
-    ).subquery()
-    pairs: Any = await session.execute(  # an outer join: each of the three may be None, which the stubs do not know
-        select(Recipient, Outcome, Attempt)
-        .select_from(Recipient)
-        .outerjoin(Outcome, (Outcome.recipient_id == Recipient.id) & Outcome.id.in_(select(last.c.id)))
-        .outerjoin(Attempt, Attempt.id == Outcome.attempt_id)
-        .where(Recipient.circular_id == circular_id)
-    )
-    told: list[str] = []
-    waiting = {RecipientState.QUEUED, RecipientState.SENDING}
-    for recipient, outcome, attempt in pairs:
-        name = f"recipient {recipient.id} ({recipient.address}) of letter {recipient.letter_id}"
-        if outcome is None:
-            if recipient.state not in waiting or recipient.code or recipient.reply:
-                told.append(f"{name}: it says {recipient.state}, and no outcome says so")
-            continue
-        shown = (recipient.code, recipient.enhanced, recipient.reply, recipient.why, recipient.at)
-        # A mailbox may be corrected while its letter waits; once it is settled, its address stands.
-        moved = recipient.state not in OPEN and recipient.address != outcome.address
-        other = recipient.state not in {outcome.state, RecipientState.SENDING}
-        if moved or other or shown != (outcome.code, outcome.enhanced, outcome.reply, outcome.why, outcome.at):
-            told.append(
-                f"{name}: it says {recipient.state} {recipient.code or ''}, its last outcome {outcome.state} {outcome.code or ''}"
-            )
-        elif attempt is not None and (
-            attempt.relay != outcome.relay or (outcome.sha256 and attempt.sha256 != outcome.sha256)
-        ):
-            told.append(f"{name}: its attempt names another relay or other bytes than its outcome")
-    return told
-
-
-def _circular_of(chain_name: str) -> int | None:
-    kind, _, number = chain_name.partition("/")
-    return int(number) if kind == "circular" and number.isdigit() else None
-
-
-async def chain_lines(session: AsyncSession, chain_name: str) -> AsyncIterator[tuple[int, list[Any]]]:
-    """`lines` of the circular whose chain this is, for `register.verify`; the home's chain has none."""
-    circular_id = _circular_of(chain_name)
-    if circular_id is not None:
-        async for found in lines(session, circular_id):
-            yield found
-
-
-async def chain_disagreements(session: AsyncSession, chain_name: str) -> list[str]:
-    """`disagreements` of the circular whose chain this is."""
-    circular_id = _circular_of(chain_name)
-    return await disagreements(session, circular_id) if circular_id is not None else []
+        yield row["link"], _line({**row, "at": moment(row["at"])})

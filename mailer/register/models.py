@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import String, UniqueConstraint
+from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from lists.db import Base
@@ -13,13 +13,11 @@ class Link(Base):
     """One entry of a chain; `hash` runs over its other columns and the hash before it."""
 
     __tablename__ = "register_link"
-    __table_args__ = (UniqueConstraint("chain", "seq"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     #: `home`, or `circular/12`
-    chain: Mapped[str] = mapped_column(String(40))
+    chain: Mapped[str] = mapped_column(String(40), primary_key=True)
     #: from 1, without gaps
-    seq: Mapped[int]
+    seq: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[dt.datetime]
     by: Mapped[str] = mapped_column(String(120))
     #: a stable name such as `circular-approved`

@@ -3,7 +3,8 @@
 A chain alone can't tell that its tail was cut together with its head row; a head saved elsewhere (`register head`) can.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.register.chain import ORIGIN, link_hash, outcomes_digest
 from mailer.register.models import Head, Link
+from mailer.register.stored import moment, plain, stored
 
 #: Gives a chain's outcome lines as (link number, line), in order; nothing for a chain without outcomes.
 Lines = Callable[[AsyncSession, str], AsyncIterator[tuple[int, list[Any]]]]
-#: Says where rows disagree with a chain's outcomes.
+#: Says where rows disagree with what a chain says.
 Disagreements = Callable[[AsyncSession, str], Awaitable[list[str]]]
+#: Names the chains that there must be.
+Chains = Callable[[AsyncSession], Awaitable[Collection[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,47 +62,63 @@ async def heads(session: AsyncSession) -> list[Saved]:
 
 
 async def verify(
-    session: AsyncSession, *, lines: Lines, disagreements: Disagreements, saved: Mapping[str, Saved] | None = None
+    session: AsyncSession,
+    *,
+    lines: Lines,
+    disagreements: Disagreements,
+    chains: Chains,
+    saved: Mapping[str, Saved] | None = None,
 ) -> Verified:
     """Recompute every chain from the rows.
 
     Args:
         session: from `database.read()`: one consistent view.
         lines: a chain's outcome lines.
-        disagreements: rows that say something else than the outcomes.
+        disagreements: rows that say something else than the chain and its outcomes.
+        chains: the chains that the rows speak of, so that one that is gone whole is missed.
         saved: heads that were kept elsewhere, by chain.
     """
     kept = dict(saved or {})
     found = {head.chain: head for head in await heads(session)}
-    chains = {*found, *kept, *(await session.scalars(select(Link.chain).distinct()))}
+    names = {*found, *kept, *(await chains(session)), *(await session.scalars(select(Link.chain).distinct()))}
     faults: list[Fault] = []
     links = outcomes = 0
-    for chain in sorted(chains):
+    for chain in sorted(names):
         digests, count = await _digests(session, chain, lines)
         outcomes += count
         seen = await _walk(session, chain, digests, faults)
         links += len(seen)
         faults += _ends(chain, seen, found.get(chain), kept.get(chain))
         faults += [Fault(chain, None, what) for what in await disagreements(session, chain)]
-    return Verified(len(chains), links, outcomes, tuple(faults))
+    return Verified(len(names), links, outcomes, tuple(faults))
 
 
 async def _digests(session: AsyncSession, chain: str, lines: Lines) -> tuple[dict[int, str], int]:
     """The digest of the outcome lines of each link that has some."""
-    grouped: dict[int, list[list[Any]]] = {}
-    count = 0
+    digests: dict[int, str] = {}
+    group: list[list[Any]] = []
+    count, last = 0, 0
     async for seq, line in lines(session, chain):
-        grouped.setdefault(seq, []).append(line)
+        if group and seq != last:
+            digests[last] = outcomes_digest(group)
+            group = []
+        group.append(line)
+        last = seq
         count += 1
-    return {seq: outcomes_digest(group) for seq, group in grouped.items()}, count
+    if group:
+        digests[last] = outcomes_digest(group)
+    return digests, count
 
 
 async def _walk(session: AsyncSession, chain: str, digests: dict[int, str], faults: list[Fault]) -> dict[int, str]:
     """Check each link against the one before it; returns the hashes that the links carry, by number."""
-    rows = await session.scalars(select(Link).where(Link.chain == chain).order_by(Link.seq))
+    table = Link.__table__.c
+    rows = await session.stream(
+        select(*(stored(column) for column in table)).where(table.chain == chain).order_by(table.seq)
+    )
     previous, expected = ORIGIN, 1
     seen: dict[int, str] = {}
-    for link in rows:
+    async for link in rows:
         if link.seq != expected:
             gone = f"link {expected} is" if link.seq == expected + 1 else f"links {expected} to {link.seq - 1} are"
             faults.append(Fault(chain, link.seq, f"{gone} missing before it"))
@@ -106,17 +126,7 @@ async def _walk(session: AsyncSession, chain: str, digests: dict[int, str], faul
             faults.append(
                 Fault(chain, link.seq, "it does not follow the link before it: one of them was swapped or replaced")
             )
-        own = link_hash(
-            chain=chain,
-            seq=link.seq,
-            at=link.at,
-            by=link.by,
-            action=link.action,
-            subject=link.subject,
-            digest=link.digest,
-            previous=link.previous,
-        )
-        if own != link.hash:
+        if _own_hash(link) != link.hash:
             faults.append(Fault(chain, link.seq, f"its content ({link.action}) was changed after it was written"))
         digest = digests.pop(link.seq, None)
         if digest != link.digest:
@@ -128,11 +138,30 @@ async def _walk(session: AsyncSession, chain: str, digests: dict[int, str], faul
     return seen
 
 
+def _own_hash(link: Any) -> str | None:
+    """The hash over what a link says now; None where that is nothing a link could say."""
+    at, subject = moment(link.at), plain(link.subject)
+    if not isinstance(at, dt.datetime) or not isinstance(subject, dict):
+        return None
+    return link_hash(
+        chain=link.chain,
+        seq=link.seq,
+        at=at,
+        by=link.by,
+        action=link.action,
+        subject=subject,
+        digest=link.digest,
+        previous=link.previous,
+    )
+
+
 def _ends(chain: str, seen: Mapping[int, str], head: Saved | None, kept: Saved | None) -> list[Fault]:
     """Compare a chain's end with its head row, and with a head that was saved."""
     faults = []
     last = max(seen, default=0)
-    if head is None:
+    if not seen and head is None:
+        faults.append(Fault(chain, None, "the whole chain is missing"))
+    elif head is None:
         faults.append(Fault(chain, None, "its head is missing"))
     elif (head.seq, head.hash) != (last, seen.get(last)):
         faults.append(
@@ -140,7 +169,7 @@ def _ends(chain: str, seen: Mapping[int, str], head: Saved | None, kept: Saved |
                 chain, None, f"its head speaks of link {head.seq}, the last link is {last}: its tail was cut or changed"
             )
         )
-    if kept is not None and seen.get(kept.seq) != kept.hash:
+    if kept is not None and seen and seen.get(kept.seq) != kept.hash:
         what = (
             f"the saved head speaks of link {kept.seq}, and the last link is {last}: its tail was cut"
             if last < kept.seq

@@ -132,7 +132,11 @@ async def _tries(session: AsyncSession, letter_id: int) -> list[Try]:
             select(Attempt).where(Attempt.letter_id == letter_id).order_by(Attempt.claimed_at)
         )
     }
-    outcomes = (await session.scalars(select(Outcome).where(Outcome.letter_id == letter_id).order_by(Outcome.id))).all()
+    outcomes = (
+        await session.scalars(
+            select(Outcome).where(Outcome.letter_id == letter_id).order_by(Outcome.link, Outcome.place)
+        )
+    ).all()
     tries = []
     for one in outcomes:
         attempt = attempts.get(one.attempt_id) if one.attempt_id else None
@@ -192,7 +196,7 @@ async def bytes_again(session: AsyncSession, letter_id: int, *, now: dt.datetime
     told = await session.scalar(
         select(Outcome.sha256)
         .where(Outcome.letter_id == letter_id, Outcome.sha256.is_not(None))
-        .order_by(Outcome.id.desc())
+        .order_by(Outcome.link.desc(), Outcome.place.desc())
         .limit(1)
     )
     sent = told or (letter.sha256 if letter.left_at is not None else None)

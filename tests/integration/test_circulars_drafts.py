@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Folder:
 async def actions(database: Database) -> list[str]:
     """What the register says, in order."""
     async with database.read() as session:
-        return list(await session.scalars(select(Link.action).order_by(Link.id)))
+        return list(await session.scalars(select(Link.action).order_by(Link.chain, Link.seq)))
 
 
 async def test_bad_folder_leaves_nothing_behind(database: Database, clock: ManualClock, folder: Folder):

@@ -108,7 +108,6 @@ def upgrade() -> None:
     )
     op.create_table(
         "register_link",
-        sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("chain", sa.String(length=40), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("at", UtcDateTime(), nullable=False),
@@ -118,8 +117,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(length=64), nullable=True),
         sa.Column("previous", sa.String(length=64), nullable=False),
         sa.Column("hash", sa.String(length=64), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_register_link")),
-        sa.UniqueConstraint("chain", "seq", name=op.f("uq_register_link_chain_seq")),
+        sa.PrimaryKeyConstraint("chain", "seq", name=op.f("pk_register_link")),
     )
     op.create_table(
         "batch",
@@ -312,8 +310,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "outcome",
-        sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("circular_id", sa.Integer(), nullable=False),
+        sa.Column("link", sa.Integer(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
         sa.Column("letter_id", sa.Integer(), nullable=False),
         sa.Column("recipient_id", sa.Integer(), nullable=False),
         sa.Column("attempt_id", sa.String(length=32), nullable=True),
@@ -327,10 +326,7 @@ def upgrade() -> None:
         sa.Column("by", sa.String(length=120), nullable=False),
         sa.Column("at", UtcDateTime(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=True),
-        sa.Column("link", sa.Integer(), nullable=False),
-        sa.Column("place", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["recipient_id"], ["recipient.id"], name=op.f("fk_outcome_recipient_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_outcome")),
+        sa.PrimaryKeyConstraint("circular_id", "link", "place", name=op.f("pk_outcome")),
     )
-    op.create_index(op.f("ix_outcome_circular_id_link"), "outcome", ["circular_id", "link"], unique=False)
     op.create_index(op.f("ix_outcome_recipient_id"), "outcome", ["recipient_id"], unique=False)
