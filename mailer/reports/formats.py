@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from functools import cache
@@ -16,6 +17,10 @@ from mailer.reports.lines import LetterLine, RecipientLine, Report
 #: What makes a spreadsheet read a cell as a formula (OWASP, CSV Injection), full-width forms included.
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001 - the full-width forms are the point
 _CONTROL = ("\t", "\r", "\n")
+
+#: A command within the words of a next step, and its options.
+_COMMAND = re.compile(r"(chancery [a-z]+[^;,:`]*)")
+_OPTION = re.compile(r"(?<= )(--?[a-z-]+)")
 
 CSV_COLUMNS = (
     "organization",
@@ -187,6 +192,7 @@ def as_html(report: Report) -> Iterator[str]:
         figures=table.figures(report),
         unaddressed=table.unaddressed(report),
         add_contacts=table.ADD_CONTACTS,
+        commands=_commands,
         schedule_words=table.schedule_words,
         letter_words=LETTER_WORDS,
         recipient_words=RECIPIENT_WORDS,
@@ -195,6 +201,21 @@ def as_html(report: Report) -> Iterator[str]:
         day=table.local_day,
         time=lambda at: table.local_time(at, report.zone),
     )
+
+
+def _commands(step: str) -> Any:
+    """*step* with its commands set as such, and no option of them torn apart at its hyphens."""
+    from markupsafe import Markup
+
+    made = Markup("")
+    for place, part in enumerate(_COMMAND.split(step)):
+        if place % 2 == 0:
+            made += part
+            continue
+        pieces = _OPTION.split(part)
+        inner = (Markup("<span>{}</span>").format(one) if number % 2 else one for number, one in enumerate(pieces))
+        made += Markup("<code>{}</code>").format(Markup("").join(inner))
+    return made
 
 
 @cache

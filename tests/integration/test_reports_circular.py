@@ -5,6 +5,7 @@ import dataclasses
 import datetime as dt
 import io
 import json
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -244,6 +245,13 @@ def test_many_audiences_stand_below_each_other(report):
     )
     shown = table.as_text(dataclasses.replace(report, letters=many), width=100)
     assert all(f"List group-{place}" in shown for place in range(len(many)))
+
+
+def test_commands_on_the_page_can_be_copied_and_are_escaped(report):
+    """A next step's command is set as code, its options are whole, and nothing in it is markup."""
+    page = "".join(formats.as_html(dataclasses.replace(report, reference="A/<b>1")))
+    assert re.search(r"<code>chancery circular resolve A/&lt;b&gt;1 \d+ <span>--sent</span></code>, or", page)
+    assert "<b>1" not in page
 
 
 async def test_alike_addresses_of_a_letter_are_one_thing_to_look_at(database):
