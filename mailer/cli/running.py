@@ -16,6 +16,7 @@ from mailer.cli import context
 from mailer.delivery.service import Delivery
 from mailer.delivery.service import Progress as Standing
 from mailer.dispatch import Sending
+from mailer.engine.lock import HomeLock
 from mailer.transport.base import Fate
 
 #: A command that sends in place waits this long for what falls due next (a relay's back-off), and no longer.
@@ -116,10 +117,14 @@ async def progress_bar(delivery: Delivery, circular_id: int) -> AsyncIterator[No
 
 
 async def follow(app: App, circular_id: int) -> None:
-    """Show the progress of a circular that another process sends, until nothing of it is due soon."""
+    """Show the progress of a circular that another process sends, until nothing of it is due soon, or that process has ended."""
+    lock = HomeLock(app.home)
     async with progress_bar(app.delivery, circular_id):
         while True:
+            alone = not lock.in_use()  # before the rows, so that they hold its last word
             now = await app.delivery.progress(circular_id)
+            if alone:
+                return
             waits = now.next_at is not None and now.next_at > app.clock.now() + dt.timedelta(seconds=5)
             if now.state is not CircularState.SENDING or now.held_why or (waits and not _flying(now)):
                 return
@@ -150,7 +155,7 @@ def tell(standing: Standing, trouble: str | None = None) -> int:
         context.err.print(f"Nothing more leaves: {standing.held_why}", markup=False)
         context.err.print(f"Mend it, then: chancery circular send {name}", markup=False)
         return context.FAILED
-    waiting = sum(standing.recipients.get(state, 0) for state in (RecipientState.QUEUED, RecipientState.DEFERRED))
+    waiting = standing.total - standing.done  # "on the way" too: whoever was sending them has ended
     if standing.state is CircularState.PAUSED:
         print(f"It is paused. Go on with: chancery circular resume {name}")
         return context.LATER

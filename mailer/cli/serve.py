@@ -28,8 +28,8 @@ def serve(
                     f"After an unclean end: {found.put_back} addresses put back, {found.settled} settled by the journal, "
                     f"{found.uncertain} in doubt."
                 )
-            context.err.print(f"Serving {application.home}; Ctrl-C stops.", markup=False)
             with running.signals(sending):
+                context.err.print(f"Serving {application.home}; Ctrl-C stops.", markup=False)
                 ticking = asyncio.create_task(sending.ticker.run())
                 working = asyncio.create_task(sending.work())
                 done, _ = await asyncio.wait({ticking, working}, return_when=asyncio.FIRST_COMPLETED)

@@ -61,6 +61,19 @@ class HomeLock:
             return Holder(**json.loads(self._path.read_text(encoding="utf-8")))
         return None
 
+    def in_use(self) -> bool:
+        """Whether a living process sends from this home, as far as can be seen without taking the lock from it."""
+        holder = self.holder()
+        if holder is None:
+            return False
+        try:
+            os.kill(holder.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # it lives, and is another user's
+            return True
+        return True
+
     def release(self) -> None:
         """Let go; safe to call twice."""
         if self._fd is not None:

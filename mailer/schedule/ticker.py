@@ -21,7 +21,7 @@ from mailer.schedule.firing import Actions, Firing, Result, fire
 log = logging.getLogger("chancery.schedule")
 
 #: How often the rows are looked at, in seconds; what another process adds is seen by then.
-EVERY = 30
+EVERY = 2
 #: How often `reconcile` is called, in seconds.
 RECONCILE_EVERY = 60
 #: How far ahead a schedule gets a moment of its own, so that it fires to the second.

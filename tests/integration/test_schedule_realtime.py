@@ -14,7 +14,7 @@ from tests.support.actions import RowActions
 
 
 async def test_a_sending_due_in_a_second_fires_to_the_second(database):
-    """On real time a schedule fires at its moment, not at the next look of every half minute."""
+    """On real time a schedule fires at its moment, not at the next look."""
     clock, actions = SystemClock(), RowActions(database)
     moment = clock.now() + dt.timedelta(seconds=1)
     async with database.write() as session:

@@ -1,0 +1,263 @@
+"""`chancery serve` as a process on real time, with coordinators at work in other processes."""
+
+import datetime as dt
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support import office
+from tests.support.processes import environment
+from tests.support.rig import Home, Relay, relay_process, taken, wait_for
+
+REFERENCE = "TEST/2006/001"
+LETTERS = 30
+ADDRESSES = [f"office{number:03}@org.example" for number in range(1, LETTERS + 1)]
+
+SETTINGS = """
+[delivery]
+first_retry = 2
+longest_retry = 2
+"""
+REMINDER = """reply_by = 2006-07-14
+
+[[reminders]]
+before = "P3D"
+text = "reminder"
+"""
+SLOW = ("--end-ms", "300")
+
+
+@pytest.fixture(scope="module")
+def approved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with an approved circular that has a reminder, to be copied."""
+    folder = tmp_path_factory.mktemp("serve") / "home"
+    office.make(
+        folder,
+        LETTERS,
+        settings=SETTINGS,
+        more=REMINDER,
+        texts={"reminder.en.md": "The Chair has not heard from {{ organization }}.\n"},
+    )
+    return folder
+
+
+@pytest.fixture
+def home(approved: Path, tmp_path: Path) -> Home:
+    """A copy of it for one test."""
+    shutil.copytree(approved, tmp_path / "home")
+    return Home(tmp_path / "home")
+
+
+@contextmanager
+def running(home: Home, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A command beside the test; killed at the end if it still runs then."""
+    with home.start(*arguments) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@dataclass
+class Serve:
+    """A running `chancery serve`, and what it says on standard error."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def said(self) -> str:
+        """All of it so far."""
+        return self.log.read_text(encoding="utf-8")
+
+    def signal(self, number: signal.Signals, words: str) -> None:
+        """Send a signal and wait until it is answered by *words*."""
+        self.process.send_signal(number)
+        wait_for(lambda: words in self.said or self.process.poll() is not None, words)
+
+    def ended(self, code: int) -> str:
+        """Wait for the end that it must come to; what it said."""
+        self.process.wait(60)
+        assert self.process.returncode == code, self.said
+        assert "Traceback" not in self.said
+        return self.said
+
+    def stop(self) -> str:
+        """SIGTERM, and the good end that it must come to; what it said."""
+        self.process.terminate()
+        return self.ended(0)
+
+
+@contextmanager
+def serving(home: Home, relay: Relay) -> Iterator[Serve]:
+    """`chancery serve`, from the moment at which it says so; killed at the end if it still runs then."""
+    home.use(relay)
+    log = relay.record.with_suffix(".serve")
+    with log.open("wb") as file:
+        process = subprocess.Popen(home.command("serve"), env=environment(**home.variables), stdout=file, stderr=file)
+    serve = Serve(process, log)
+    try:
+        wait_for(lambda: "Serving" in serve.said or process.poll() is not None, "serve to begin")
+        assert process.poll() is None, serve.said
+        yield serve
+    finally:
+        process.kill()
+        process.wait()
+
+
+def states(home: Home, reference: str = REFERENCE) -> dict[str, str]:
+    """Address -> state, from the report."""
+    return {
+        one["address"]: one["state"] for letter in home.report(reference)["letters"] for one in letter["recipients"]
+    }
+
+
+def schedule(home: Home) -> dt.datetime:
+    """Have the circular start in two seconds, or as soon as this machine can say so beforehand; when that is."""
+    for ahead in (2, 4, 8, 16, 32):
+        moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=ahead)
+        done = home.run("circular", "schedule", REFERENCE, "--at", moment.isoformat(), expect=None)
+        if done.returncode == 4:
+            return moment
+        assert (done.returncode, "has passed" in done.stderr) == (2, True), done.stderr
+    raise AssertionError("this machine is too slow to schedule anything")
+
+
+def test_it_fires_what_another_process_schedules_and_tries_again(home: Home, tmp_path: Path) -> None:
+    """A sending scheduled from elsewhere for a moment ahead starts then; a greylisted letter is tried again until it is taken."""
+    greylisted = '[[fault]]\nat = "rcpt"\nto = "office007@*"\nreply = "451 4.7.1 Greylisted"\nfor = "3s"\n'
+    with relay_process(tmp_path, "relay", greylisted, "--record-all") as relay, serving(home, relay) as serve:
+        moment = schedule(home)
+        wait_for(lambda: len(relay.letters()) == LETTERS, "all letters")
+        serve.stop()
+        first = min(dt.datetime.fromisoformat(letter["at"]) for letter in relay.letters())
+        assert moment <= first < moment + dt.timedelta(seconds=20)
+        refused = [line["address"] for line in relay.lines() if line["kind"] == "rcpt"]
+    assert set(refused) == {"office007@org.example"}
+    assert sorted(taken(relay).items()) == [(address, 1) for address in ADDRESSES]
+    assert set(states(home).values()) == {"accepted"}
+    letters = {letter["organization"]: letter["attempts"] for letter in home.report(REFERENCE)["letters"]}
+    assert letters["Organization 007"] == len(refused) + 1
+    listed = json.loads(home.run("reminders", "list", "--format", "json").stdout)
+    assert {line["what"]: line["state"] for line in listed} == {"sending": "fired", "reminder 1": "missed"}
+
+
+def test_whoever_has_answered_is_not_reminded(home: Home, tmp_path: Path) -> None:
+    """A reply before the reminder leaves one out; a reply while its letter waits to be claimed again stops that letter."""
+    later = f'[[fault]]\nat = "rcpt"\nto = "office002@*"\nreply = "451 4.7.1 Later"\nnth = {list(range(2, 60))}\n'
+    with relay_process(tmp_path, "relay", later, "--record-all") as relay, serving(home, relay) as serve:
+        sent = home.run("circular", "send", REFERENCE, "--expect", str(LETTERS))
+        assert "Handed over" in sent.stderr
+        home.run("replies", "record", REFERENCE, "Organization 001", "attends")
+        home.run("reminders", "run", "--missed", expect=4)
+        wait_for(lambda: len(relay.letters()) == 2 * LETTERS - 2, "the reminders of those who can be reached")
+        assert states(home, f"{REFERENCE}/R1")["office002@org.example"] in {"deferred", "sending"}
+        home.run("replies", "record", REFERENCE, "Organization 002", "declines")
+        wait_for(lambda: states(home, f"{REFERENCE}/R1")["office002@org.example"] == "cancelled", "the claim")
+        serve.stop()
+    reminded = states(home, f"{REFERENCE}/R1")
+    assert sorted(reminded) == ADDRESSES[1:]
+    assert {address for address, state in reminded.items() if state != "accepted"} == {"office002@org.example"}
+    twice = {address for address, count in taken(relay).items() if count == 2}
+    assert (sorted(twice), set(taken(relay).values())) == (ADDRESSES[2:], {1, 2})
+    home.run("register", "verify")
+
+
+def test_sigterm_lets_what_is_on_the_way_arrive(home: Home, tmp_path: Path) -> None:
+    """Stopped in full flight it ends well: what has left is accounted for, the rest waits, nothing is in doubt."""
+    home.variables["CHANCERY_RELAYS__MAIN__CONNECTIONS"] = "5"
+    with relay_process(tmp_path, "relay", "", *SLOW) as relay:
+        with (
+            serving(home, relay) as serve,
+            running(home, "circular", "send", REFERENCE, "--expect", str(LETTERS)) as send,
+        ):
+            wait_for(lambda: relay.phases("content") > 5, "letters on the way")
+            said = serve.stop()
+            assert "Finishing what is on the way" in said
+            printed, told = send.communicate(timeout=60)
+            assert send.returncode == 4, told
+        gone = taken(relay)
+        assert 5 <= sum(gone.values()) < LETTERS
+        found = states(home)
+        assert {address for address, state in found.items() if state == "accepted"} == set(gone)
+        assert {state for address, state in found.items() if address not in gone} == {"queued"}
+        assert f"{len(gone)} handed to our mail server" in printed
+        home.run("circular", "send", REFERENCE)
+    assert sorted(taken(relay).items()) == [(address, 1) for address in ADDRESSES]
+    home.run("register", "verify")
+
+
+def test_sigterm_with_nothing_to_do_ends_at_once(home: Home, tmp_path: Path) -> None:
+    """An idle `serve` ends with 0, lets go of the home and leaves no journal behind."""
+    with relay_process(tmp_path, "relay") as relay, serving(home, relay) as serve:
+        serve.stop()
+    assert not (home.folder / "chancery.lock").read_bytes()
+    assert not list((home.folder / "journal").glob("*"))
+
+
+def test_a_second_signal_stops_at_once(home: Home, tmp_path: Path) -> None:
+    """After the second Ctrl-C the open letters, and no others, are in doubt at the next start; the rest then leaves, none twice."""
+    silent = '[[fault]]\nat = "reply"\ndo = "stall"\n'
+    with (
+        relay_process(tmp_path, "silent", silent) as silent_relay,
+        serving(home, silent_relay) as serve,
+        running(home, "circular", "send", REFERENCE, "--expect", str(LETTERS)) as send,
+    ):
+        wait_for(lambda: len(silent_relay.letters()) == 10, "ten letters without an answer")
+        serve.signal(signal.SIGINT, "once more to stop at once")
+        assert serve.process.poll() is None
+        serve.process.send_signal(signal.SIGINT)
+        serve.ended(130)
+        assert "wait" in send.communicate(timeout=60)[0]
+        assert send.returncode == 4
+    with relay_process(tmp_path, "relay") as relay, serving(home, relay) as serve:
+        wait_for(lambda: len(relay.letters()) == LETTERS - 10, "the other letters")
+        assert "10 in doubt" in serve.stop()
+    assert sorted(taken(silent_relay, relay).items()) == [(address, 1) for address in ADDRESSES]
+    found = states(home)
+    assert {address for address, state in found.items() if state == "uncertain"} == set(taken(silent_relay))
+    assert set(found.values()) == {"accepted", "uncertain"}
+    home.run("register", "verify")
+
+
+def test_another_process_hands_over_and_hears_the_result(home: Home, tmp_path: Path) -> None:
+    """While `serve` holds the home, `circular send` says who sends, waits for the result and ends with the code that fits it."""
+    dead = '[[fault]]\nat = "rcpt"\nto = "office003@*"\nreply = "550 5.1.1 No such mailbox"\n'
+    with relay_process(tmp_path, "relay", dead) as relay, serving(home, relay) as serve:
+        wrong = home.run("circular", "send", REFERENCE, "--expect", "7", expect=2)
+        assert len(wrong.stderr.splitlines()) == 1
+        sent = home.run("circular", "send", REFERENCE, "--expect", str(LETTERS), expect=1)
+        assert f"process {serve.process.pid} (`serve`" in sent.stderr
+        assert f"{LETTERS - 1} handed to our mail server, 1 refused" in sent.stdout
+        busy = home.run("serve", expect=3)
+        assert (len(busy.stderr.splitlines()), f"process {serve.process.pid}" in busy.stderr) == (1, True)
+        serve.stop()
+    assert len(relay.letters()) == LETTERS - 1
+
+
+def test_pause_from_another_process_stops_content_and_resume_goes_on(home: Home, tmp_path: Path) -> None:
+    """After `pause` has returned nothing more leaves; after `resume` the rest does, each letter once."""
+    home.variables["CHANCERY_RELAYS__MAIN__CONNECTIONS"] = "1"
+    with relay_process(tmp_path, "relay", "", *SLOW) as relay, serving(home, relay) as serve:
+        with running(home, "circular", "send", REFERENCE, "--expect", str(LETTERS)) as send:
+            wait_for(relay.letters, "the first letter")
+            paused = home.run("circular", "pause", REFERENCE, expect=4)
+            gone = len(relay.letters())
+            assert 0 < gone < LETTERS
+            assert f"{gone} addresses handed to our mail server, {LETTERS - gone} wait" in paused.stdout
+            printed, _ = send.communicate(timeout=60)
+            assert (send.returncode, "It is paused" in printed) == (4, True)
+        assert sorted(states(home).values()) == ["accepted"] * gone + ["queued"] * (LETTERS - gone)
+        assert len(relay.letters()) == gone
+        home.run("circular", "resume", REFERENCE, expect=4)
+        wait_for(lambda: len(relay.letters()) == LETTERS, "the other letters")
+        serve.stop()
+    assert sorted(taken(relay).items()) == [(address, 1) for address in ADDRESSES]
+    assert set(states(home).values()) == {"accepted"}
