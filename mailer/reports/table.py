@@ -152,7 +152,9 @@ def parts(report: Report) -> Iterable[RenderableType]:
     """What `show` prints, from top to bottom."""
     yield _head(report)
     if report.letters or report.not_addressed:
-        yield _audiences(report)
+        yield _audiences(report)  # ends with an empty line
+    elif report.problems:
+        yield Text()
     yield from _problems(report)
     yield from _waiting(report)
     yield from _not_addressed(report)
@@ -209,7 +211,6 @@ def _problems(report: Report) -> Iterable[RenderableType]:
     if not report.problems:
         yield plain("Nothing needs a person.", "green")
         return
-    yield Text()
     yield plain(f"Needs a person: {len(report.problems)}", "bold red")
     for problem in report.problems[:_MOST]:
         yield _problem(problem)
