@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -94,6 +95,8 @@ def _module(name: str) -> ModuleType | None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; errors become a line each on standard error, and an exit code (DESIGN section 8)."""
     given = sys.argv[1:] if arguments is None else arguments
+    if "--debug" not in given:  # log lines are for `serve`, which sets them up; a command says what matters itself
+        logging.getLogger().addHandler(logging.NullHandler())
     try:
         result = _assemble(given)(args=given, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
