@@ -63,11 +63,14 @@ def _read(file: Path) -> Any:
     from mailer.register.verify import Saved
 
     try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
-        return {row["chain"]: Saved(row["chain"], int(row["seq"]), row["hash"]) for row in rows}
+        rows = json.loads(file.read_text(encoding="utf-8-sig"))
+        saved = {row["chain"]: Saved(row["chain"], int(row["seq"]), row["hash"]) for row in rows}
     except OSError as error:
         raise BadInput(f"it can't be read ({error.strerror})", where=str(file)) from error
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError):
+        saved = {}
+    if not saved or not all(isinstance(text, str) for one in saved.values() for text in (one.chain, one.hash)):
         raise BadInput(
             "it holds no saved heads", where=str(file), remedy="make it with `chancery register head --format json`"
-        ) from error
+        )
+    return saved

@@ -342,6 +342,8 @@ async def _sent(session: AsyncSession, circular: int) -> list[tuple[int, str]]:
 
 def _same(frozen: Frozen, letter: Row[Any], sha256: str) -> bool:
     try:
+        if set(letter.mailboxes) != {"to", "cc"}:
+            return False
         to, cc = (tuple((name, address) for name, address in letter.mailboxes[key]) for key in ("to", "cc"))
         row = LetterRow(
             id=letter.id,
