@@ -5,6 +5,7 @@ Apart from `app`, so that a command that only looks at rows need not load SMTP, 
 
 import asyncio
 import datetime as dt
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,13 +28,15 @@ from mailer.delivery.send import Brakes, Line, Sender
 from mailer.delivery.service import Delivery, epoch
 from mailer.engine.embedded import Embedded
 from mailer.engine.lock import HomeLock
-from mailer.errors import SettingsError
+from mailer.errors import DatabaseError, SettingsError
 from mailer.replies import service as replies
 from mailer.schedule.firing import Firing
 from mailer.schedule.ticker import Ticker
 from mailer.settings import Bounces, Settings
 from mailer.transport.base import Transport
 from mailer.transport.pool import SmtpTransport
+
+log = logging.getLogger("chancery.dispatch")
 
 #: Seconds between looks at whether another process has paused a circular.
 _WATCH = 0.25
@@ -42,6 +45,11 @@ _KEPT = 4
 
 #: Makes the transport of a relay; rehearsals and tests hand in their own.
 MakeTransport = Callable[[str], Transport]
+
+
+def home_lock(app: App) -> HomeLock:
+    """The lock of what a home sends from: beside its SQLite file, for two homes may name one file."""
+    return HomeLock(app.database.file.parent if app.database.file else app.home)
 
 
 def relay_of(settings: Settings, frozen: Frozen) -> str:
@@ -120,15 +128,15 @@ class Sending:
 
     async def _watch(self) -> None:
         """See circulars that another process has paused or cancelled before their next content starts."""
+        held = select(Circular.id).where(
+            Circular.state.in_((CircularState.PAUSED, CircularState.CANCELLED)), Circular.started_at.is_not(None)
+        )
         while True:
-            async with self.app.database.read() as session:
-                held = await session.scalars(
-                    select(Circular.id).where(
-                        Circular.state.in_((CircularState.PAUSED, CircularState.CANCELLED)),
-                        Circular.started_at.is_not(None),
-                    )
-                )
-                self._brakes.held = set(held)
+            try:
+                async with self.app.database.read() as session:
+                    self._brakes.held = set(await session.scalars(held))
+            except DatabaseError as error:  # a moment's trouble must not leave pauses unseen from then on
+                log.warning("watch failed", extra={"action": "watch-failed", "reason": str(error)})
             await asyncio.sleep(_WATCH)
 
     async def close(self) -> None:
@@ -157,7 +165,7 @@ async def sending(
         HomeBusy: another process sends from this home.
         JournalError: the flight journal can't be made.
     """
-    lock = HomeLock(app.home)
+    lock = home_lock(app)
     lock.acquire(what=what, since=app.clock.now().isoformat(timespec="seconds"), by=app.by)
     try:
         folder = app.home / app.settings.delivery.journal

@@ -15,8 +15,7 @@ from mailer.circulars.states import CircularState, RecipientState
 from mailer.cli import context
 from mailer.delivery.service import Delivery
 from mailer.delivery.service import Progress as Standing
-from mailer.dispatch import Sending
-from mailer.engine.lock import HomeLock
+from mailer.dispatch import Sending, home_lock
 from mailer.transport.base import Fate
 
 #: A command that sends in place waits this long for what falls due next (a relay's back-off), and no longer.
@@ -118,7 +117,7 @@ async def progress_bar(delivery: Delivery, circular_id: int) -> AsyncIterator[No
 
 async def follow(app: App, circular_id: int) -> None:
     """Show the progress of a circular that another process sends, until nothing of it is due soon, or that process has ended."""
-    lock = HomeLock(app.home)
+    lock = home_lock(app)
     async with progress_bar(app.delivery, circular_id):
         while True:
             alone = not lock.in_use()  # before the rows, so that they hold its last word

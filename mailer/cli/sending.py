@@ -134,11 +134,11 @@ def pause(ident: Id) -> None:
     async def work(application: Any) -> int:
         from mailer.circulars.states import RecipientState
         from mailer.cli.running import IN_WORDS
-        from mailer.engine.lock import HomeLock
+        from mailer.dispatch import home_lock
 
         circular_id = (await _look(application, ident))[0]
         await application.delivery.pause(circular_id, by=application.by)
-        lock = HomeLock(application.home)
+        lock = home_lock(application)
         while (now := await application.delivery.progress(circular_id)).recipients.get(  # noqa: ASYNC110 - the rows of another process ring no bell
             RecipientState.SENDING
         ) and lock.in_use():

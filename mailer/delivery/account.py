@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import Boolean, bindparam, case, insert, null, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.circulars.models import Recipient
@@ -85,6 +85,8 @@ _SET_RECIPIENT = (
         tries=bindparam("b_tries"),
         next_at=bindparam("b_next_at"),
         address=bindparam("b_address"),
+        # tried by nobody yet, or anew by a person's word: the time for giving up has not begun to run
+        first_at=case((bindparam("b_fresh", type_=Boolean), null()), else_=Recipient.__table__.c.first_at),
     )
 )
 
@@ -144,6 +146,7 @@ async def record(
                 "b_tries": change.tries,
                 "b_next_at": change.next_at,
                 "b_address": change.address,
+                "b_fresh": change.state is RecipientState.QUEUED and not change.tries,
             }
             for change, row in zip(changes, rows, strict=True)
         ],

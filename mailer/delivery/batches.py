@@ -7,7 +7,8 @@
 
 import datetime as dt
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import zip_longest
 
 from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,9 +18,9 @@ from mailer.circulars.states import CircularState, RecipientState
 from mailer.database import Sessions
 from mailer.delivery import account
 from mailer.delivery.account import Change
-from mailer.delivery.claims import WAITING, Claim, NoLongerDue, Run, claim, nothing_lapses
+from mailer.delivery.claims import Claim, NoLongerDue, Run, claim, nothing_lapses
 from mailer.delivery.models import Attempt, Batch
-from mailer.register import chain
+from mailer.delivery.settling import doubt, given_up, is_cancelled, settle_batch, settle_circular, still_open
 from mailer.wake import Call
 
 
@@ -57,29 +58,45 @@ class Batches:
         """Look at the rows of *sessions*; *zone* says which day it is where the secretariat sits."""
         self._sessions = sessions
         self._lease, self._zone = lease, zone
+        #: the circular that had its turn last
+        self._last = 0
         self._no_longer_due = no_longer_due
 
     # --- who may work at what -------------------------------------------------------------------------------------
 
     async def due(self, now: dt.datetime, limit: int, skip: Collection[str]) -> list[Call]:
-        """Unfinished batches that nobody works at and that are due, oldest circular first."""
+        """Unfinished batches that nobody works at and that are due; circulars take turns, so that none waits behind a large one."""
         stale = now - self._lease
+        place = func.row_number().over(partition_by=Batch.circular_id, order_by=Batch.no).label("place")
+        waiting = (
+            select(Batch.circular_id, Batch.no, place)
+            .join(Circular, Circular.id == Batch.circular_id)
+            .where(
+                Circular.state == CircularState.SENDING,
+                Circular.held_why.is_(None),
+                Batch.done_at.is_(None),
+                or_(Batch.beat.is_(None), Batch.beat < stale),
+                or_(Batch.next_at.is_(None), Batch.next_at <= now),
+            )
+        ).subquery()
         async with self._sessions.read() as session:
             rows = await session.execute(
-                select(Batch.circular_id, Batch.no)
-                .join(Circular, Circular.id == Batch.circular_id)
-                .where(
-                    Circular.state == CircularState.SENDING,
-                    Circular.held_why.is_(None),
-                    Batch.done_at.is_(None),
-                    or_(Batch.beat.is_(None), Batch.beat < stale),
-                    or_(Batch.next_at.is_(None), Batch.next_at <= now),
-                )
-                .order_by(Batch.circular_id, Batch.no)
-                .limit(limit + len(skip))
+                select(waiting.c.circular_id, waiting.c.no)
+                .where(waiting.c.place <= limit + len(skip))
+                .order_by(waiting.c.place, waiting.c.circular_id)
             )
-            calls = [call_for(circular, batch) for circular, batch in rows]
-        return [call for call in calls if call.key not in skip][:limit]
+            found = [(circular, batch) for circular, batch in rows]
+        calls: dict[int, list[Call]] = {}
+        for circular, batch in found:
+            if (call := call_for(circular, batch)).key not in skip:
+                calls.setdefault(circular, []).append(call)
+        order = sorted(calls, key=lambda circular: (circular <= self._last, circular))
+        turns = [
+            call for together in zip_longest(*(calls[circular] for circular in order)) for call in together if call
+        ]
+        if chosen := turns[:limit]:
+            self._last = int(chosen[-1].args["circular"])
+        return chosen
 
     async def next_due(self) -> dt.datetime | None:
         """When the earliest waiting batch falls due."""
@@ -120,11 +137,19 @@ class Batches:
                 Attempt.run < run.number,
             )
         )
+        chose = await session.scalar(select(Circular.on_uncertain).where(Circular.id == run.circular))
+        again = now + self._lease if chose == "resend" else None
         changes = [
-            doubt(recipient, attempt, now, "the program that was sending it stopped answering")
+            doubt(recipient, attempt, now, "the program that was sending it stopped answering", again=again)
             for recipient, attempt in rows
         ]
         await account.record(session, run.circular, changes, by="engine", at=now, action="run-fenced")
+        await session.execute(  # content may have left: what was fixed for these letters stays
+            update(Letter)
+            .where(Letter.id.in_({change.letter for change in changes}), Letter.left_at.is_(None))
+            .values(left_at=now)
+            .execution_options(synchronize_session=False)
+        )
 
     # --- turns ----------------------------------------------------------------------------------------------------
 
@@ -139,6 +164,9 @@ class Batches:
             fenced = row is None or row.run != run.number
             await self._write_down(session, run, told, now, late=fenced)
             if row is None or fenced:
+                if row is not None and told:  # what came late may be due again
+                    await settle_batch(session, row, now)
+                    await settle_circular(session, run.circular, now)
                 claims: list[Claim] = []
             else:
                 row.beat = now
@@ -171,11 +199,24 @@ class Batches:
             row = await session.get(Batch, (run.circular, run.batch), with_for_update=True)
             fenced = row is None or row.run != run.number
             await self._write_down(session, run, told, now, late=fenced)
-            if row is None or fenced:
+            if row is None:
                 return
-            row.beat, row.owner = None, None
+            if not fenced:
+                row.beat, row.owner = None, None
             await settle_batch(session, row, now, not_before=not_before)
             await settle_circular(session, run.circular, now)
+            if not_before is not None:  # what holds for this batch holds for those that nobody works at
+                await session.execute(
+                    update(Batch)
+                    .where(
+                        Batch.circular_id == run.circular,
+                        Batch.done_at.is_(None),
+                        Batch.owner.is_(None),
+                        or_(Batch.next_at.is_(None), Batch.next_at < not_before),
+                    )
+                    .values(next_at=not_before)
+                    .execution_options(synchronize_session=False)
+                )
 
     async def _write_down(
         self, session: AsyncSession, run: Run, told: Sequence[Told], now: dt.datetime, *, late: bool
@@ -185,8 +226,8 @@ class Batches:
         changes = [change for one in told for change in one.changes]
         if late:
             changes = await still_open(session, changes)
-        if await session.scalar(select(Circular.state).where(Circular.id == run.circular)) is CircularState.CANCELLED:
-            changes = [_given_up(change) for change in changes]
+        if await is_cancelled(session, run.circular):
+            changes = [given_up(change) for change in changes]
         await account.record(session, run.circular, changes, by="engine", at=now)
         connection = await session.connection()
         await connection.execute(
@@ -204,84 +245,9 @@ class Batches:
             )
 
 
-def _given_up(change: Change) -> Change:
-    """What would wait for another try, of a circular that was cancelled while the letter was on its way."""
-    if change.state not in WAITING:
-        return change
-    return replace(change, state=RecipientState.CANCELLED, why="the circular was cancelled", next_at=None)
-
-
 def call_for(circular: int, batch: int) -> Call:
     """The wake-up for a batch."""
     return Call("send", f"send/{circular}/{batch}", {"circular": circular, "batch": batch})
-
-
-def doubt(recipient: Recipient, attempt: Attempt, at: dt.datetime, why: str) -> Change:
-    """The change that makes a recipient uncertain."""
-    return Change(
-        recipient=recipient.id,
-        letter=recipient.letter_id,
-        address=recipient.address,
-        state=RecipientState.UNCERTAIN,
-        at=at,
-        attempt=attempt.id,
-        relay=attempt.relay,
-        why=why,
-        tries=recipient.tries + 1,
-        sha256=attempt.sha256,
-    )
-
-
-async def still_open(session: AsyncSession, changes: Sequence[Change]) -> list[Change]:
-    """Those whose recipient still waits for this very attempt: `sending`, or `uncertain` and not settled meanwhile."""
-    rows = await session.execute(
-        select(Recipient.id, Recipient.attempt_id, Recipient.state).where(
-            Recipient.id.in_([change.recipient for change in changes])
-        )
-    )
-    open_states = {RecipientState.SENDING, RecipientState.UNCERTAIN}
-    ours = {(row.id, row.attempt_id) for row in rows if row.state in open_states}
-    # A late result may settle a doubt; it may not put a doubtful letter back in the queue, for another run may have it.
-    return [
-        change
-        for change in changes
-        if (change.recipient, change.attempt) in ours
-        and change.state not in {RecipientState.QUEUED, RecipientState.UNCERTAIN}
-    ]
-
-
-async def settle_batch(
-    session: AsyncSession, row: Batch, now: dt.datetime, *, not_before: dt.datetime | None = None
-) -> None:
-    """Write when a batch falls due again, or that it is done."""
-    waiting = (
-        await session.execute(
-            select(
-                func.count(),
-                func.min(func.coalesce(Recipient.next_at, bindparam("now", now, type_=Recipient.next_at.type))),
-            ).where(
-                Recipient.circular_id == row.circular_id,
-                Recipient.batch == row.no,
-                Recipient.state.in_((*WAITING, RecipientState.SENDING)),
-            )
-        )
-    ).one()
-    count, earliest = waiting
-    row.done_at = None if count else now
-    row.next_at = max(filter(None, (earliest, not_before)), default=None) if count else None
-
-
-async def settle_circular(session: AsyncSession, circular_id: int, now: dt.datetime) -> None:
-    """Call a circular `sent` once none of its batches has a recipient queued, sending or deferred."""
-    await session.flush()
-    left = await session.scalar(
-        select(func.count()).select_from(Batch).where(Batch.circular_id == circular_id, Batch.done_at.is_(None))
-    )
-    circular = await session.get_one(Circular, circular_id)
-    if left or circular.state != CircularState.SENDING:
-        return
-    circular.state, circular.finished_at = CircularState.SENT, now
-    await chain.append(session, chain.chain_of(circular_id), "circular-sent", {}, by="engine", at=now)
 
 
 _END_ATTEMPT = (

@@ -172,7 +172,7 @@ def _judge(
             )
             continue
         address, name = row.address, row.name
-        if letter.left_at is None and row.new_address is not None:
+        if waiting and letter.left_at is None and row.new_address is not None:
             address, name = row.new_address, row.new_name
             if (address, name) != (row.address, row.name):
                 renamed.append({"b_id": row.id, "b_address": address, "b_name": name, "was": [row.name, row.address]})

@@ -125,6 +125,16 @@ class Journal:
             os.ftruncate(self._fd, self._whole)
         raise JournalError(self.broken, where=str(self._path), remedy="make room on the disk, then send again")
 
+    def heal(self) -> None:
+        """Try whether lines can be written again, after one could not.
+
+        Raises:
+            JournalError: they can't.
+        """
+        if self.broken:
+            self.broken = None
+            self._write(["P", ""])
+
     def forget(self) -> None:
         """Empty it: every attempt that it speaks of is recorded and none is on the way."""
         if self._whole:

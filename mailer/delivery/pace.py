@@ -7,6 +7,8 @@ from mailer.clock import Clock
 
 _FIRST_WAIT = dt.timedelta(seconds=2)
 _LONGEST_WAIT = dt.timedelta(minutes=5)
+#: Tokens that are missing to this little are there: a clock has microseconds.
+_GRAIN = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Pace:
         now = self._clock.running()
         self._tokens = min(self._most, self._tokens + (now - self._filled) * self._per_second)
         self._filled = now
-        got = min(wanted, int(self._tokens))
+        got = min(wanted, int(self._tokens + _GRAIN))
         self._tokens -= got
         return got
 
@@ -61,10 +63,12 @@ class Pace:
     def next_token(self) -> dt.datetime:
         """When the next letter may go, as far as is known now."""
         now = self._clock.now()
-        if self._closed is not None:
+        if self._closed is not None and (self._closed.until is None or self._closed.until > now):
             return self._closed.until or now + _LONGEST_WAIT
         missing = max(0.0, 1.0 - self._tokens)
-        return now + dt.timedelta(seconds=missing / self._per_second if self._per_second else 0)
+        if not missing or not self._per_second:
+            return now
+        return now + dt.timedelta(seconds=missing / self._per_second, microseconds=1)  # not a moment too early
 
     @property
     def closed(self) -> Closed | None:
@@ -80,9 +84,15 @@ class Pace:
 
     def went_well(self) -> None:
         """The relay answered about a letter: what was wrong with it is over."""
-        self._failures = 0
-        self._closed = None
         self.passed += 1
+        if (
+            self._closed is None or self._closed.until is not None
+        ):  # what a person has to mend is not mended by a letter
+            self._failures, self._closed = 0, None
+
+    def reopen(self) -> None:
+        """A person has mended it, or says so: try again."""
+        self._failures, self._closed = 0, None
 
     def failed(self, why: str, *, hold: bool) -> None:
         """The relay itself failed; *hold*: trying again by ourselves would be wrong (a refused password, an untrusted certificate)."""

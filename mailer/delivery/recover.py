@@ -19,15 +19,15 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.circulars.models import Circular, Letter, Recipient
-from mailer.circulars.states import CircularState, RecipientState
+from mailer.circulars.states import RecipientState
 from mailer.clock import Clock
 from mailer.database import Sessions
 from mailer.delivery import account
 from mailer.delivery.account import Change
-from mailer.delivery.batches import settle_batch, settle_circular
 from mailer.delivery.journal import FATES, Flight, Record, Relic, alive, relics, reply_of
 from mailer.delivery.models import Attempt, Batch
 from mailer.delivery.retry import next_try
+from mailer.delivery.settling import doubt, given_up, is_cancelled, settle_batch, settle_circular
 from mailer.settings import Delivery
 from mailer.transport.base import Fate
 
@@ -97,7 +97,7 @@ class Recovery:
                 .join(Attempt, Attempt.id == Recipient.attempt_id)
                 .where(
                     Attempt.owner == owner,
-                    Recipient.state.in_((RecipientState.SENDING, RecipientState.UNCERTAIN)),
+                    Recipient.state.in_((RecipientState.SENDING, RecipientState.UNCERTAIN, RecipientState.QUEUED)),
                 )
                 .order_by(Attempt.circular_id, Recipient.id)
             )
@@ -108,6 +108,8 @@ class Recovery:
                 if change is not None:
                     changes.setdefault(attempt.circular_id, []).append(change)
             for circular, found in changes.items():
+                if await is_cancelled(session, circular):
+                    found[:] = [given_up(change) for change in found]
                 await account.record(session, circular, found, by="engine", at=now, action="recovered")
             await self._close_attempts(session, owner, [one for found in changes.values() for one in found], now)
             await self._free(session, owner, set(changes), now)
@@ -124,28 +126,56 @@ class Recovery:
         self, recipient: Recipient, attempt: Attempt, relic: Relic | None, now: dt.datetime, *, resend: bool
     ) -> Change | None:
         """The change for one recipient; None: nothing new is known of it."""
-        open_still = recipient.state == RecipientState.SENDING
+        flying = recipient.state is RecipientState.SENDING
+        again = self._choice(recipient, now) if resend else None
         if relic is None or attempt.boot != self._boot:
-            return (
-                self._doubt(recipient, attempt, now, _GONE if relic is None else _CUT, resend) if open_still else None
-            )
+            return doubt(recipient, attempt, now, _GONE if relic is None else _CUT, again=again) if flying else None
         flight = relic.flights.get(attempt.id)
         if flight is None:
-            if relic.damaged:
-                return self._doubt(recipient, attempt, now, _GONE, resend) if open_still else None
-            return self._change(recipient, attempt, RecipientState.QUEUED, now, tries=recipient.tries)
+            return self._unknown(recipient, attempt, now, again, damaged=relic.damaged)
         records = {record[0]: record for record in (*flight.settled, *(flight.answered or ()))}
         record = records.get(recipient.id)
+        if (
+            recipient.state is RecipientState.QUEUED
+        ):  # a person's word, or a choice, was quicker: only a "taken" is news
+            taken = record is not None and record[1] == Fate.ACCEPTED.value
+            return self._from_record(recipient, attempt, record, flight, now) if record and taken else None
         if record is not None:
             return self._from_record(recipient, attempt, record, flight, now)
-        return self._doubt(recipient, attempt, now, _DEAD, resend, flight.sha256) if open_still else None
+        return doubt(recipient, attempt, now, _DEAD, again=again, sha256=flight.sha256) if flying else None
+
+    def _unknown(
+        self, recipient: Recipient, attempt: Attempt, now: dt.datetime, again: dt.datetime | None, *, damaged: bool
+    ) -> Change | None:
+        """A journal that does not name the attempt: no content left, unless the journal is damaged or was emptied since."""
+        flying = recipient.state is RecipientState.SENDING
+        if damaged:
+            return doubt(recipient, attempt, now, _GONE, again=again) if flying else None
+        if flying:
+            return self._change(recipient, attempt, RecipientState.QUEUED, now, tries=recipient.tries)
+        if (
+            recipient.state is RecipientState.UNCERTAIN and attempt.sha256 is None
+        ):  # doubted before this journal turned up
+            return self._change(recipient, attempt, RecipientState.QUEUED, now, tries=max(recipient.tries - 1, 0))
+        return None
+
+    def _choice(self, recipient: Recipient, now: dt.datetime) -> dt.datetime | None:
+        """When a doubtful letter goes again by its circular's choice; None: the time for trying is over."""
+        again = next_try(
+            self._settings,
+            tries=recipient.tries + 1,
+            first_at=recipient.first_at or now,
+            now=now,
+            chance=self._chance,
+        )
+        return max(again, now + dt.timedelta(seconds=self._settings.lease)) if again else None
 
     def _from_record(
         self, recipient: Recipient, attempt: Attempt, record: Record, flight: Flight, now: dt.datetime
     ) -> Change:
         fate = FATES.get(record[1], Fate.UNCERTAIN)
         reply, why = reply_of(record), record[5] or None
-        tries = recipient.tries + 1
+        tries = recipient.tries + (recipient.state is RecipientState.SENDING)  # a doubt has counted its try
         if fate is Fate.DEFERRED:
             again = next_try(
                 self._settings, tries=tries, first_at=recipient.first_at or now, now=now, chance=self._chance
@@ -168,34 +198,9 @@ class Recovery:
             Fate.UNCERTAIN: RecipientState.UNCERTAIN,
             Fate.NOT_TRIED: RecipientState.QUEUED,
         }
-        counted = recipient.tries if fate is Fate.NOT_TRIED else tries
+        counted = max(tries - 1, 0) if fate is Fate.NOT_TRIED else tries
         return self._change(
             recipient, attempt, states[fate], flight.at, tries=counted, reply=reply, why=why, sha256=flight.sha256
-        )
-
-    def _doubt(
-        self,
-        recipient: Recipient,
-        attempt: Attempt,
-        now: dt.datetime,
-        why: str,
-        resend: bool,
-        sha256: str | None = None,
-    ) -> Change:
-        if resend:  # the circular's own choice: rather twice than not at all
-            again = now + dt.timedelta(seconds=self._settings.lease)
-            return self._change(
-                recipient,
-                attempt,
-                RecipientState.DEFERRED,
-                now,
-                tries=recipient.tries + 1,
-                next_at=again,
-                why=why,
-                sha256=sha256,
-            )
-        return self._change(
-            recipient, attempt, RecipientState.UNCERTAIN, now, tries=recipient.tries + 1, why=why, sha256=sha256
         )
 
     @staticmethod
@@ -221,7 +226,7 @@ class Recovery:
             update(Attempt).where(Attempt.owner == owner, Attempt.ended_at.is_(None)).values(ended_at=now)
         )
         for change in changes:
-            if change.state is RecipientState.QUEUED:
+            if change.state in {RecipientState.QUEUED, RecipientState.CANCELLED} and change.sha256 is None:
                 continue
             letter = await session.get_one(Letter, change.letter)
             letter.left_at, letter.fruitless = letter.left_at or change.at, 0
@@ -239,10 +244,6 @@ class Recovery:
         for circular in sorted(circulars):
             for batch in await session.scalars(select(Batch).where(Batch.circular_id == circular)):
                 await settle_batch(session, batch, now)
-            state = await session.scalar(select(Circular.state).where(Circular.id == circular))
-            if state == CircularState.SENT:  # a letter of it was put back
-                reopened = await session.get_one(Circular, circular)
-                reopened.state, reopened.finished_at = CircularState.SENDING, None
             await settle_circular(session, circular, now)
 
 

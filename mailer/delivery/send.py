@@ -104,10 +104,21 @@ class Sender:
         self.unrecorded: set[str] = set()
         #: letters whose content did not start, with how many had passed on their relay then
         self.strikes: dict[int, int] = {}
+        #: circulars whose relay waits for a person
+        self._holding: set[int] = set()
+        #: what letters met and the database would not take, with the run that met it
+        self._kept: list[tuple[Run, Sequence[Told], str]] = []
 
     async def __call__(self, call: Call) -> None:
-        """Work at the batch that *call* names; a call for finished or foreign work does nothing."""
+        """Work at the batch that *call* names; a call for finished or foreign work does nothing.
+
+        Raises:
+            JournalError: no line can be written, so nothing may leave.
+            DatabaseError: the rows can't be read or written.
+        """
         circular, batch = int(call.args["circular"]), int(call.args["batch"])
+        self.journal.heal()
+        await self._tell_kept()
         run = await self.batches.take(circular, batch, owner=self.journal.name, boot=self.boot, now=self.clock.now())
         if run is None:
             return
@@ -115,10 +126,34 @@ class Sender:
             frozen = await self._load(circular)
             line = self._line(frozen)
         except ChanceryError as error:
-            await self.hold(circular, str(error))
             await self.batches.leave(run, [], now=self.clock.now())
+            if isinstance(error, DatabaseError):
+                raise
+            await self.hold(circular, str(error))
             return
+        if circular in self._holding:  # it is due again: a person has lifted the hold
+            self._holding.discard(circular)
+            line.pace.reopen()
         await _BatchRun(self, run, frozen, line).fly()
+
+    async def held(self, circular: int, why: str) -> None:
+        """A relay must not be tried again for *circular* without a person."""
+        self._holding.add(circular)
+        await self.hold(circular, why)
+
+    def keep(self, run: Run, told: Sequence[Told], relay: str) -> None:
+        """Keep what could not be written, to tell it before anything else is done."""
+        if told:
+            self._kept.append((run, told, relay))
+
+    async def _tell_kept(self) -> None:
+        while self._kept:
+            run, told, relay = self._kept[0]
+            with suppress(Fenced):  # recorded all the same
+                await self.batches.turn(run, told, 0, relay=relay, now=self.clock.now())
+                await self.batches.leave(run, [], now=self.clock.now())
+            self._kept.pop(0)
+            self.recorded(told)
 
     def recorded(self, told: Sequence[Told]) -> None:
         """*told* is in the database: the journal need not remember it."""
@@ -264,11 +299,11 @@ class _BatchRun:
         try:
             await self._of.batches.leave(self._run, told, now=now, not_before=not_before)
         except BaseException:
-            self._told = told
+            self._of.keep(self._run, told, self._line.name)
             raise
         self._of.recorded(told)
         if closed is not None and closed.until is None:
-            await self._of.hold(self._run.circular, closed.why)
+            await self._of.held(self._run.circular, closed.why)
 
     async def _beats(self) -> None:
         """Renew the beat apart from slices, so that a slow relay does not look like a dead process."""
@@ -371,7 +406,7 @@ class _BatchRun:
         fruitless = not ours and all(
             result.fate is Fate.NOT_TRIED and result.scope is not Scope.HOLD for result in results
         )
-        poison = fruitless and self._is_poison(claim)
+        poison = fruitless and self._is_poison(claim, relay=any(one.scope is Scope.RELAY for one in results))
         chance = self._of.chance()  # one draw for all: a letter's recipients come back together
         changes = tuple(
             self._outcome(claim, target, by_id[target.id], sha256, poison=poison, ours=ours, chance=chance)
@@ -379,12 +414,12 @@ class _BatchRun:
         )
         return Told(claim, changes, left, sha256, fruitless=fruitless)
 
-    def _is_poison(self, claim: Claim) -> bool:
-        """Whether it is this letter, and not the relay, for which no content starts."""
+    def _is_poison(self, claim: Claim, *, relay: bool) -> bool:
+        """Whether it is this letter, and not the relay, for which no content starts; *relay*: the relay was blamed."""
         passed = self._line.pace.passed
         before = self._of.strikes.setdefault(claim.letter, passed)
         times = claim.fruitless + 1
-        return (times >= _FRUITLESS and passed > before) or (times >= _FRUITLESS_ALONE and passed > 0)
+        return (times >= _FRUITLESS and passed > before) or (times >= _FRUITLESS_ALONE and passed > 0 and not relay)
 
     def _tell_pace(self, results: Sequence[Result], *, ours: bool) -> None:
         if ours:
@@ -416,7 +451,7 @@ class _BatchRun:
         if result.fate is Fate.REFUSED:
             return self._change(claim, target, RecipientState.REFUSED, result=result, tries=tries, sha256=sha256)
         if result.fate is Fate.UNCERTAIN:
-            return self._uncertain(claim, target, result, sha256)
+            return self._uncertain(claim, target, result, sha256, chance)
         if result.fate is Fate.DEFERRED or poison:
             return self._deferred(claim, target, result, sha256, chance)
         wait = self._wait(claim, result, ours=ours)
@@ -431,26 +466,35 @@ class _BatchRun:
         wait: dt.timedelta = min(_FRUITLESS_WAIT * 2 ** min(claim.fruitless, 16), _FRUITLESS_LONGEST)
         return self._of.clock.now() + wait
 
-    def _uncertain(self, claim: Claim, target: Target, result: Result, sha256: str | None) -> Change:
+    def _uncertain(self, claim: Claim, target: Target, result: Result, sha256: str | None, chance: float) -> Change:
+        """In doubt; where the circular chose to send again, deferred: after the lease, ever later, and not for ever."""
         if self._frozen.document["on_uncertain"] == "resend":
-            again = self._of.clock.now() + self._lease
-            return self._change(
-                claim,
-                target,
-                RecipientState.DEFERRED,
-                result=result,
-                tries=target.tries + 1,
-                next_at=again,
-                sha256=sha256,
-            )
+            again = self._again(target, chance)
+            if again is not None:
+                again = max(again, self._of.clock.now() + self._lease)
+                return self._change(
+                    claim,
+                    target,
+                    RecipientState.DEFERRED,
+                    result=result,
+                    tries=target.tries + 1,
+                    next_at=again,
+                    sha256=sha256,
+                )
         return self._change(
             claim, target, RecipientState.UNCERTAIN, result=result, tries=target.tries + 1, sha256=sha256
         )
 
-    def _deferred(self, claim: Claim, target: Target, result: Result, sha256: str | None, chance: float) -> Change:
-        tries = target.tries + 1
-        again = next_try(
-            self._of.settings, tries=tries, first_at=target.first_at, now=self._of.clock.now(), chance=lambda: chance
+    def _again(self, target: Target, chance: float) -> dt.datetime | None:
+        return next_try(
+            self._of.settings,
+            tries=target.tries + 1,
+            first_at=target.first_at,
+            now=self._of.clock.now(),
+            chance=lambda: chance,
         )
+
+    def _deferred(self, claim: Claim, target: Target, result: Result, sha256: str | None, chance: float) -> Change:
+        again = self._again(target, chance)
         state = RecipientState.DEFERRED if again else RecipientState.EXPIRED
-        return self._change(claim, target, state, result=result, tries=tries, next_at=again, sha256=sha256)
+        return self._change(claim, target, state, result=result, tries=target.tries + 1, next_at=again, sha256=sha256)

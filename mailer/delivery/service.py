@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.circulars.models import Circular, Letter, Recipient
@@ -13,8 +13,9 @@ from mailer.clock import Clock
 from mailer.database import Sessions
 from mailer.delivery import account
 from mailer.delivery.account import Change
-from mailer.delivery.batches import call_for, settle_batch, settle_circular
+from mailer.delivery.batches import call_for
 from mailer.delivery.models import Batch, Fact
+from mailer.delivery.settling import settle_batch, settle_circular
 from mailer.errors import BadInput, NotAllowedNow, NotFound
 from mailer.register import chain
 from mailer.wake import Call
@@ -64,6 +65,8 @@ class Progress:
         return sum(self.recipients.values())
 
 
+#: Why a doubtful recipient waits in the queue.
+_AGAIN = "a coordinator has it sent again"
 _UNDER_WAY = frozenset({RecipientState.QUEUED, RecipientState.SENDING, RecipientState.DEFERRED})
 
 
@@ -109,7 +112,7 @@ class Delivery:
                     remedy=f"look again with `chancery circular show {name}`, then send with --expect {letters}",
                 )
             if circular.state == CircularState.SENDING:
-                circular.held_why = None
+                await self._lift(session, circular, now)
             elif circular.state == CircularState.APPROVED:
                 await self._begin(session, circular, letters, by, now)
             elif circular.state == CircularState.PAUSED:
@@ -124,6 +127,25 @@ class Delivery:
             await self._hand_on([call_for(circular_id, no) for no in batches], session)
         return letters
 
+    async def _lift(self, session: AsyncSession, circular: Circular, now: dt.datetime) -> None:
+        """A person says that what held it is mended: what waited for the relay waits no longer."""
+        if circular.held_why is None:
+            return
+        circular.held_why = None
+        await session.execute(
+            update(Recipient)
+            .where(
+                Recipient.circular_id == circular.id,
+                Recipient.state == RecipientState.QUEUED,
+                func.coalesce(Recipient.why, "") != _AGAIN,  # a second copy still waits out the lease
+            )
+            .values(next_at=None)
+            .execution_options(synchronize_session=False)
+        )
+        held = select(Batch).where(Batch.circular_id == circular.id, Batch.done_at.is_(None))
+        for batch in await session.scalars(held):
+            await settle_batch(session, batch, now)
+
     async def _begin(self, session: AsyncSession, circular: Circular, letters: int, by: str, now: dt.datetime) -> None:
         check_move(circular.state, CircularState.SENDING, name=_name(circular))
         circular.state, circular.started_at, circular.held_why = CircularState.SENDING, now, None
@@ -135,7 +157,13 @@ class Delivery:
             session, chain.chain_of(circular.id), "circular-sending", {"letters": letters}, by=by, at=now
         )
         await self._hooks.started(session, circular)
-        if not rows:  # a reminder of which nobody is left to write to
+        parent = await session.get(Circular, circular.parent_id) if circular.parent_id else None
+        if parent is not None and parent.state == CircularState.PAUSED:
+            circular.state = CircularState.PAUSED
+            await chain.append(session, chain.chain_of(circular.id), "circular-paused", {}, by=by, at=now)
+        elif parent is not None and parent.state == CircularState.CANCELLED:
+            await self._cancel(session, circular, by, now)
+        elif not rows:  # a reminder of which nobody is left to write to
             await settle_circular(session, circular.id, now)
 
     async def pause(self, circular_id: int, *, by: str) -> None:
@@ -143,8 +171,13 @@ class Delivery:
         now = self._clock.now()
         async with self._sessions.write() as session:
             circular = await _get(session, circular_id)
-            check_move(circular.state, CircularState.PAUSED, name=_name(circular))
-            for one in (circular, *await _reminders(session, circular_id, {CircularState.SENDING})):
+            reminders = await _reminders(session, circular_id, {CircularState.SENDING})
+            if circular.state == CircularState.SENT:  # what is left of it are its reminders
+                await self._hooks.paused(session, circular)
+            else:
+                check_move(circular.state, CircularState.PAUSED, name=_name(circular))
+                reminders.insert(0, circular)
+            for one in reminders:
                 one.state = CircularState.PAUSED
                 await chain.append(session, chain.chain_of(one.id), "circular-paused", {}, by=by, at=now)
                 await self._hooks.paused(session, one)
@@ -154,9 +187,14 @@ class Delivery:
         now = self._clock.now()
         async with self._sessions.write() as session:
             circular = await _get(session, circular_id)
-            if circular.state != CircularState.PAUSED:
+            paused = await _reminders(session, circular_id, {CircularState.PAUSED})
+            if circular.state == CircularState.SENT:
+                await self._hooks.resumed(session, circular)
+            elif circular.state == CircularState.PAUSED:
+                paused.insert(0, circular)
+            else:
                 raise NotAllowedNow(f"it is not paused, it is {circular.state.value}", where=_name(circular))
-            for one in (circular, *await _reminders(session, circular_id, {CircularState.PAUSED})):
+            for one in paused:
                 one.state, one.held_why = CircularState.SENDING, None
                 await chain.append(session, chain.chain_of(one.id), "circular-resumed", {}, by=by, at=now)
                 await self._hooks.resumed(session, one)
@@ -178,22 +216,32 @@ class Delivery:
         moving = {CircularState.APPROVED, CircularState.SENDING, CircularState.PAUSED}
         async with self._sessions.write() as session:
             circular = await _get(session, circular_id)
-            check_move(circular.state, CircularState.CANCELLED, name=_name(circular))
-            for one in (circular, *await _reminders(session, circular_id, moving)):
+            reminders = await _reminders(session, circular_id, moving)
+            if circular.state == CircularState.SENT:  # what is left of it are its reminders
+                await self._hooks.cancelled(session, circular)
+            else:
+                check_move(circular.state, CircularState.CANCELLED, name=_name(circular))
+                reminders.insert(0, circular)
+            for one in reminders:
                 kept += await self._cancel(session, one, by, now)
         return kept
 
     async def _cancel(self, session: AsyncSession, circular: Circular, by: str, now: dt.datetime) -> int:
         circular.state, circular.finished_at = CircularState.CANCELLED, now
-        waiting = await session.scalars(
-            select(Recipient).where(
+        waiting = await session.execute(
+            select(Recipient, Letter.left_at)
+            .join(Letter, Letter.id == Recipient.letter_id)
+            .where(
                 Recipient.circular_id == circular.id,
                 Recipient.state.in_((RecipientState.QUEUED, RecipientState.DEFERRED)),
             )
         )
-        changes = [
-            _by_hand(recipient, RecipientState.CANCELLED, now, "the circular was cancelled") for recipient in waiting
-        ]
+        changes = []
+        for recipient, left_at in waiting:
+            # deferred without a reply after content left: its circular chose to send a doubtful letter again
+            doubtful = recipient.state is RecipientState.DEFERRED and recipient.code is None and left_at is not None
+            state = RecipientState.UNCERTAIN if doubtful else RecipientState.CANCELLED
+            changes.append(_by_hand(recipient, state, now, "the circular was cancelled"))
         await account.record(session, circular.id, changes, by=by, at=now, action="recipients-cancelled")
         await chain.append(session, chain.chain_of(circular.id), "circular-cancelled", {}, by=by, at=now)
         for batch in await session.scalars(select(Batch).where(Batch.circular_id == circular.id)):
@@ -220,6 +268,12 @@ class Delivery:
         now = self._clock.now()
         async with self._sessions.write() as session:
             circular = await _get(session, circular_id)
+            if not sent and circular.state == CircularState.CANCELLED:
+                raise NotAllowedNow(
+                    "it is cancelled, so nothing of it is sent again",
+                    where=_name(circular),
+                    remedy="say --sent, or leave it in doubt",
+                )
             query = select(Recipient).where(
                 Recipient.circular_id == circular_id, Recipient.state == RecipientState.UNCERTAIN
             )
@@ -230,9 +284,9 @@ class Delivery:
                 where = f"{_name(circular)}, letter {letter}" if letter else _name(circular)
                 raise NotFound("nothing there is in doubt", where=where)
             state = RecipientState.ACCEPTED if sent else RecipientState.QUEUED
-            why = "a coordinator says that it was sent" if sent else "a coordinator has it sent again"
+            why = "a coordinator says that it was sent" if sent else _AGAIN
             again = None if sent else now + dt.timedelta(seconds=lease)
-            changes = [_by_hand(recipient, state, now, why, again) for recipient in doubtful]
+            changes = [_by_hand(recipient, state, now, why, again, tries=None if sent else 0) for recipient in doubtful]
             await account.record(session, circular_id, changes, by=by, at=now, action="recipients-resolved")
             if not sent:
                 await self._reopen(session, circular, {recipient.batch for recipient in doubtful}, now)
@@ -292,7 +346,13 @@ def _name(circular: Circular) -> str:
 
 
 def _by_hand(
-    recipient: Recipient, state: RecipientState, at: dt.datetime, why: str, next_at: dt.datetime | None = None
+    recipient: Recipient,
+    state: RecipientState,
+    at: dt.datetime,
+    why: str,
+    next_at: dt.datetime | None = None,
+    *,
+    tries: int | None = None,
 ) -> Change:
     return Change(
         recipient=recipient.id,
@@ -301,6 +361,6 @@ def _by_hand(
         state=state,
         at=at,
         why=why,
-        tries=recipient.tries,
+        tries=recipient.tries if tries is None else tries,
         next_at=next_at,
     )
