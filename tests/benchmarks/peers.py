@@ -1,0 +1,121 @@
+"""The senders that are compared: ours, the floor, and the peers that this machine has. Each is one command, run to its end."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import work
+from sinks import Took
+
+_HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run cost: seconds on the wall, seconds of CPU, peak resident memory in MB."""
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A sender.
+
+    Attributes:
+        command: gives its command line for a run to a port; may prepare files.
+        share: what part of the letters it sends; the slow ones send fewer.
+    """
+
+    name: str
+    command: Callable[[int, int], Sequence[str | Path]]
+    share: float = 1.0
+    variables: tuple[tuple[str, str], ...] = ()
+
+    def run(self, letters: int, took: Took) -> Cost:
+        """Send *letters* to a sink.
+
+        Raises:
+            RuntimeError: the command failed.
+        """
+        command = [str(part) for part in self.command(letters, took.port)]
+        start = time.perf_counter()
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=work.environment(**dict(self.variables)),
+        ) as process:
+            assert process.stderr is not None
+            said = process.stderr.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            wall = time.perf_counter() - start
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise RuntimeError(f"{self.name} ended with {process.returncode}: {said.decode(errors='replace')[-500:]}")
+        return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def ours(prepared: work.Prepared, folder: Path) -> Peer:
+    """The installed `chancery circular send` on a copy of the home."""
+
+    def command(letters: int, port: int) -> Sequence[str | Path]:
+        home = work.copy_of(prepared, folder, port)
+        return [
+            work.CHANCERY,
+            "--home",
+            home,
+            "--by",
+            "anna",
+            "circular",
+            "send",
+            work.REFERENCE,
+            "--expect",
+            str(letters),
+        ]
+
+    return Peer("chancery circular send", command)
+
+
+def floor(sample: Path, share: float) -> Peer:
+    """`aiosmtplib.send(EmailMessage)`, one by one."""
+    return Peer(
+        "aiosmtplib.send, one by one",
+        lambda letters, port: [sys.executable, _HERE / "plain_aiosmtplib.py", str(port), str(letters), sample],
+        share,
+    )
+
+
+def others(letter: Path, sample: Path) -> tuple[list[Peer], list[str]]:
+    """Postfix's smtp-source and nodemailer, where they are at hand; and what is missing, with the remedy."""
+    found, missing = [], []
+    source = os.environ.get("BENCH_SMTP_SOURCE") or shutil.which("smtp-source", path=f"{os.environ['PATH']}:/usr/sbin")
+    if source:
+        given = ["-d", "-s", "10", "-M", "bench.test", "-f", "a@example.test", "-t", "b@example1.test", "-F", letter]
+        found.append(
+            Peer(
+                "smtp-source (C, no account)",
+                lambda letters, port: [source, *given, "-m", str(letters), f"127.0.0.1:{port}"],
+            )
+        )
+    else:
+        missing.append("smtp-source: not found (apt install postfix, or name it in BENCH_SMTP_SOURCE)")
+    node, modules = shutil.which("node"), os.environ.get("BENCH_NODE_MODULES", "")
+    if node and (Path(modules) / "nodemailer").is_dir():
+        found.append(
+            Peer(
+                "nodemailer's pool (no account)",
+                lambda letters, port: [node, _HERE / "pool_nodemailer.js", str(port), str(letters), sample],
+                variables=(("NODE_PATH", modules),),
+            )
+        )
+    else:
+        missing.append("nodemailer: not found (npm i nodemailer, and name its node_modules in BENCH_NODE_MODULES)")
+    return found, missing

@@ -1,0 +1,140 @@
+"""Work S: a home with N organizations and an approved circular of about 4 KB a letter, made by the installed commands."""
+
+import email
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email import policy
+from pathlib import Path
+
+#: The installed command, beside the Python that runs this.
+CHANCERY = Path(sys.executable).parent / "chancery"
+REFERENCE = "BENCH/2006/001"
+
+_SETTINGS = """[relays.main]
+host = "127.0.0.1"
+port = 9
+tls = "none"
+connections = 10
+
+[senders.secretariat]
+name = "Secretariat of the Working Group"
+address = "circulars@secretariat.example"
+relay = "main"
+
+[approval]
+reference = "BENCH/{year}/{number:03}"
+"""
+_CIRCULAR = """template = "letter"
+subject = { en = "Spring meeting of the working group" }
+issuers = ["chair"]
+salutation = { en = "Dear colleagues," }
+closing = { en = "Yours sincerely," }
+sender = "secretariat"
+date = 2006-07-07
+to = ["organizations"]
+languages = ["en"]
+
+[issuer.chair]
+name = "The Chair"
+capacity = { en = "Chair of the Working Group" }
+"""
+_TEXT = """The Chair has the honour to invite **{{ organization }}** to the spring meeting of the working group.
+
+The meeting opens at nine in the large hall and closes at noon. {{ organization }} is asked to confirm by Friday who will attend, in the
+room or by video, and to tell the secretariat of any need that it should know of.
+
+1. Adoption of the agenda
+2. Budget of the coming year
+3. Draft report, first reading
+4. Any other business
+
+Papers that arrive late will be tabled at the meeting. Comments on the draft report are welcome until the end of the month.
+"""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A home ready to send, and what making it took, in seconds.
+
+    Attributes:
+        eml: one of its letters as bytes.
+    """
+
+    home: Path
+    letters: int
+    imported: float
+    approved: float
+    eml: bytes
+
+
+def address(number: int) -> str:
+    """The mailbox of an organization, from 1."""
+    return f"office{number:06}@org{number % 97}.example"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without settings of ours."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("CHANCERY_")}
+    return {**kept, "NO_COLOR": "1", "COLUMNS": "160", **more}
+
+
+def chancery(home: Path, *arguments: str | Path, by: str = "anna") -> str:
+    """Run a command to its end; what it printed.
+
+    Raises:
+        RuntimeError: it did not end with 0.
+    """
+    command: Sequence[str | Path] = [CHANCERY, "--home", home, "--by", by, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    if done.returncode:
+        raise RuntimeError(f"chancery {' '.join(map(str, arguments))}: {done.returncode}: {done.stderr or done.stdout}")
+    return done.stdout
+
+
+def prepare(folder: Path, letters: int) -> Prepared:
+    """Make the home."""
+    home = folder / "home"
+    chancery(home, "init", home)
+    (home / "chancery.toml").write_text(_SETTINGS, encoding="utf-8")
+    rows = "\n".join(f"Organization {no:06},ngo,{address(no)},en" for no in range(1, letters + 1))
+    (folder / "contacts.csv").write_text(f"organization,kind,address,languages\n{rows}\n", encoding="utf-8")
+    start = time.perf_counter()
+    chancery(home, "contacts", "import", folder / "contacts.csv")
+    imported = time.perf_counter() - start
+    draft = home / "circulars" / "meeting"
+    draft.mkdir(parents=True)
+    (draft / "circular.toml").write_text(_CIRCULAR, encoding="utf-8")
+    (draft / "letter.en.md").write_text(_TEXT, encoding="utf-8")
+    chancery(home, "circular", "new", draft)
+    start = time.perf_counter()
+    chancery(home, "circular", "approve", REFERENCE, by="bert")
+    approved = time.perf_counter() - start
+    eml = folder / "letter.eml"
+    text = chancery(home, "circular", "preview", REFERENCE, "--for", "Organization 000001", "--as", "eml")
+    eml.write_bytes(text.replace("\r\n", "\n").replace("\n", "\r\n").encode())
+    sample = email.message_from_bytes(eml.read_bytes(), policy=policy.default)
+    bodies = {kind: sample.get_body((kind,)) for kind in ("plain", "html")}
+    texts = {kind: str(body.get_content()) for kind, body in bodies.items() if body is not None}
+    (folder / "letter.json").write_text(json.dumps({"text": texts["plain"], "html": texts["html"]}), encoding="utf-8")
+    return Prepared(home, letters, imported, approved, eml.read_bytes())
+
+
+def copy_of(prepared: Prepared, folder: Path, port: int) -> Path:
+    """A fresh copy of the home whose relay is at *port*."""
+    home = folder / "round"
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(prepared.home, home)
+    (home / "chancery.toml").write_text(_SETTINGS.replace("port = 9", f"port = {port}"), encoding="utf-8")
+    return home
+
+
+def claimed(home: Path) -> int:
+    """How many letters the account of a home calls accepted."""
+    counts = json.loads(chancery(home, "report", REFERENCE, "--format", "json"))["counts"]
+    return int(counts["accepted"])
