@@ -21,6 +21,7 @@ def send(
 
     async def work(application: Any) -> int:
         from mailer import dispatch
+        from mailer.circulars.states import CircularState
         from mailer.cli import running
         from mailer.errors import HomeBusy
         from mailer.transport.probe import probe
@@ -31,6 +32,8 @@ def send(
         relay = application.settings.senders[sender].relay
         try:
             async with dispatch.sending(application, what="send") as sending:
+                if begun and (now := await application.delivery.progress(circular_id)).state is CircularState.SENT:
+                    return running.tell(now)  # the journal of a process that ended badly told the last of it
                 await probe(relay, application.settings.relays[relay], application.home)
                 await sending.delivery.start(circular_id, by=application.by, expect=None if begun else expect)
                 with running.signals(sending) as taken:
