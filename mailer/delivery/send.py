@@ -3,8 +3,6 @@
 - The database session of a turn is closed before any letter flies.
 - No content starts while its circular is paused, while the process stops, while the journal can't be written, or once the wall clock or
   CLOCK_BOOTTIME, whichever says more, is past the last beat plus half the lease.
-- A letter that comes back without content having started goes back to `queued`, and that is no try; one that meets this three times
-  while others pass on the same relay is deferred, a try counted.
 - What a letter met is told to the next turn or to the beat, whichever comes first. If that turn fails, it is kept and told again; if the
   process dies with it untold, the flight journal tells it.
 """
@@ -19,14 +17,12 @@ from dataclasses import dataclass, field
 
 from mailer.circulars.compose import Composed, LetterRow, compose
 from mailer.circulars.frozen import Frozen
-from mailer.circulars.states import RecipientState
 from mailer.clock import Clock
-from mailer.delivery.account import Change
 from mailer.delivery.batches import Batches, Fenced, Told
-from mailer.delivery.claims import Claim, Run, Target
+from mailer.delivery.claims import Claim, Run
 from mailer.delivery.journal import Journal
+from mailer.delivery.judging import Judge
 from mailer.delivery.pace import Pace
-from mailer.delivery.retry import next_try
 from mailer.errors import ChanceryError, DatabaseError, JournalError
 from mailer.settings import Delivery
 from mailer.transport.base import Envelope, Fate, Held, Rcpt, Result, Scope, Transport
@@ -34,12 +30,6 @@ from mailer.wake import Call
 
 log = logging.getLogger("chancery.delivery")
 
-#: A letter that came back this often without content is a poison letter, if others pass.
-_FRUITLESS = 3
-#: The same where no other letter is left to compare it with, but some passed before.
-_FRUITLESS_ALONE = 10
-#: How long a letter whose content never started waits: the first time, doubled each time, and at the longest.
-_FRUITLESS_WAIT, _FRUITLESS_LONGEST = dt.timedelta(seconds=2), dt.timedelta(minutes=5)
 #: How often a turn that the database refused is tried again, and how long we wait between, in seconds.
 _TURN_TRIES, _TURN_WAIT = 5, 1.0
 #: Seconds for which a turn waits for more letters to land, once one has.
@@ -168,6 +158,15 @@ class _BatchRun:
     def __init__(self, sender: Sender, run: Run, frozen: Frozen, line: Line) -> None:
         self._of, self._run, self._frozen, self._line = sender, run, frozen, line
         self._lease = dt.timedelta(seconds=sender.settings.lease)
+        self._judge = Judge(
+            clock=sender.clock,
+            settings=sender.settings,
+            relay=line.name,
+            pace=line.pace,
+            resend=frozen.document["on_uncertain"] == "resend",
+            strikes=sender.strikes,
+            chance=sender.chance,
+        )
         self._flying: set[asyncio.Task[Told]] = set()
         self._told: list[Told] = []
         self._begun: dict[str, dt.datetime] = {}
@@ -338,7 +337,7 @@ class _BatchRun:
             composed = self._compose(claim)
         except Exception as error:  # one letter that can't be made must not stop the others; it is told, by name
             log.exception("letter not composed", extra={"action": "compose-failed", "letter": claim.letter})
-            return self._not_composed(claim, error)
+            return self._judge.not_composed(claim, error)
         envelope = Envelope(
             attempt=claim.attempt,
             sender=self._line.reverse_path(self._frozen, claim.token),
@@ -356,7 +355,11 @@ class _BatchRun:
             results = [
                 Result(target.id, fate, Scope.LETTER, None, f"our program failed ({error})") for target in claim.targets
             ]
-        return self._judge(claim, composed, results)
+        held = claim.attempt in self._held
+        self._held.discard(claim.attempt)
+        del self._digests[claim.attempt]
+        left = self._begun.pop(claim.attempt, None)
+        return self._judge.told(claim, results, left=left, sha256=composed.sha256, held=held)
 
     def _compose(self, claim: Claim) -> Composed:
         row = LetterRow(
@@ -370,131 +373,3 @@ class _BatchRun:
             cc=claim.cc,
         )
         return compose(self._frozen, row)
-
-    def _not_composed(self, claim: Claim, error: Exception) -> Told:
-        changes = tuple(
-            self._change(claim, target, RecipientState.REFUSED, why=f"the letter could not be made: {error}")
-            for target in claim.targets
-        )
-        return Told(claim, changes, None, None, fruitless=False)
-
-    def _change(
-        self, claim: Claim, target: Target, state: RecipientState, *, result: Result | None = None, **more: object
-    ) -> Change:
-        return Change(
-            recipient=target.id,
-            letter=claim.letter,
-            address=target.address,
-            state=state,
-            at=self._of.clock.now(),
-            attempt=claim.attempt,
-            relay=self._line.name,
-            reply=result.reply if result else None,
-            **{"why": result.why if result else None, "tries": target.tries, **more},  # type: ignore[arg-type]  # why, tries, next_at, sha256 by name
-        )
-
-    def _judge(self, claim: Claim, composed: Composed, results: Sequence[Result]) -> Told:
-        left = self._begun.pop(claim.attempt, None)
-        if left:
-            self._of.strikes.pop(claim.letter, None)
-        del self._digests[claim.attempt]
-        sha256 = composed.sha256 if left else None
-        ours = claim.attempt in self._held
-        self._held.discard(claim.attempt)
-        self._tell_pace(results, ours=ours)
-        by_id = {result.recipient: result for result in results}
-        fruitless = not ours and all(
-            result.fate is Fate.NOT_TRIED and result.scope is not Scope.HOLD for result in results
-        )
-        poison = fruitless and self._is_poison(claim, relay=any(one.scope is Scope.RELAY for one in results))
-        chance = self._of.chance()  # one draw for all: a letter's recipients come back together
-        changes = tuple(
-            self._outcome(claim, target, by_id[target.id], sha256, poison=poison, ours=ours, chance=chance)
-            for target in claim.targets
-        )
-        return Told(claim, changes, left, sha256, fruitless=fruitless)
-
-    def _is_poison(self, claim: Claim, *, relay: bool) -> bool:
-        """Whether it is this letter, and not the relay, for which no content starts; *relay*: the relay was blamed."""
-        passed = self._line.pace.passed
-        before = self._of.strikes.setdefault(claim.letter, passed)
-        times = claim.fruitless + 1
-        return (times >= _FRUITLESS and passed > before) or (times >= _FRUITLESS_ALONE and passed > 0 and not relay)
-
-    def _tell_pace(self, results: Sequence[Result], *, ours: bool) -> None:
-        if ours:
-            return
-        pace = self._line.pace
-        for result in results:
-            if result.scope in {Scope.RELAY, Scope.HOLD} and result.fate is not Fate.ACCEPTED:
-                reply = f" ({result.reply.code} {result.reply.text})" if result.reply else ""
-                pace.failed(f"{result.why}{reply}", hold=result.scope is Scope.HOLD)
-                return
-        if any(result.fate in {Fate.ACCEPTED, Fate.REFUSED, Fate.DEFERRED} for result in results):
-            pace.went_well()
-
-    def _outcome(
-        self,
-        claim: Claim,
-        target: Target,
-        result: Result,
-        sha256: str | None,
-        *,
-        poison: bool,
-        ours: bool,
-        chance: float,
-    ) -> Change:
-        """The change that one recipient's result makes."""
-        tries = target.tries + 1
-        if result.fate is Fate.ACCEPTED:
-            return self._change(claim, target, RecipientState.ACCEPTED, result=result, tries=tries, sha256=sha256)
-        if result.fate is Fate.REFUSED:
-            return self._change(claim, target, RecipientState.REFUSED, result=result, tries=tries, sha256=sha256)
-        if result.fate is Fate.UNCERTAIN:
-            return self._uncertain(claim, target, result, sha256, chance)
-        if result.fate is Fate.DEFERRED or poison:
-            return self._deferred(claim, target, result, sha256, chance)
-        wait = self._wait(claim, result, ours=ours)
-        return self._change(claim, target, RecipientState.QUEUED, result=result, next_at=wait)
-
-    def _wait(self, claim: Claim, result: Result, *, ours: bool) -> dt.datetime | None:
-        """When a letter whose content never started is due again: with the relay, at once after a pause, else later each time."""
-        if result.scope in {Scope.RELAY, Scope.HOLD}:
-            return self._line.pace.next_token()
-        if ours:
-            return None
-        wait: dt.timedelta = min(_FRUITLESS_WAIT * 2 ** min(claim.fruitless, 16), _FRUITLESS_LONGEST)
-        return self._of.clock.now() + wait
-
-    def _uncertain(self, claim: Claim, target: Target, result: Result, sha256: str | None, chance: float) -> Change:
-        """In doubt; where the circular chose to send again, deferred: after the lease, ever later, and not for ever."""
-        if self._frozen.document["on_uncertain"] == "resend":
-            again = self._again(target, chance)
-            if again is not None:
-                again = max(again, self._of.clock.now() + self._lease)
-                return self._change(
-                    claim,
-                    target,
-                    RecipientState.DEFERRED,
-                    result=result,
-                    tries=target.tries + 1,
-                    next_at=again,
-                    sha256=sha256,
-                )
-        return self._change(
-            claim, target, RecipientState.UNCERTAIN, result=result, tries=target.tries + 1, sha256=sha256
-        )
-
-    def _again(self, target: Target, chance: float) -> dt.datetime | None:
-        return next_try(
-            self._of.settings,
-            tries=target.tries + 1,
-            first_at=target.first_at,
-            now=self._of.clock.now(),
-            chance=lambda: chance,
-        )
-
-    def _deferred(self, claim: Claim, target: Target, result: Result, sha256: str | None, chance: float) -> Change:
-        again = self._again(target, chance)
-        state = RecipientState.DEFERRED if again else RecipientState.EXPIRED
-        return self._change(claim, target, state, result=result, tries=target.tries + 1, next_at=again, sha256=sha256)
