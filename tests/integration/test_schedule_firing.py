@@ -68,7 +68,9 @@ async def the_row(database, circular) -> Schedule:
 async def links(database, action) -> list[Link]:
     """The register's links of an action."""
     async with database.read() as session:
-        return list(await session.scalars(select(Link).where(Link.action == action).order_by(Link.at, Link.chain, Link.seq)))
+        return list(
+            await session.scalars(select(Link).where(Link.action == action).order_by(Link.at, Link.chain, Link.seq))
+        )
 
 
 async def test_starting_plans_the_reminder_once(database, clock):
