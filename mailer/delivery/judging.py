@@ -141,7 +141,7 @@ class Judge:
         if result.fate is Fate.DEFERRED or poison:
             return self._deferred(claim, target, result, sha256, chance)
         wait = self._wait(claim, result, ours=ours)
-        return self._change(claim, target, RecipientState.QUEUED, result=result, next_at=wait)
+        return self._change(claim, target, RecipientState.QUEUED, result=result, next_at=wait, sha256=sha256)
 
     def _wait(self, claim: Claim, result: Result, *, ours: bool) -> dt.datetime | None:
         """When a letter whose content never started is due again: with the relay, at once after a pause, else later each time."""
