@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mailer.app import DATABASE_FILE
 from mailer.database import Database
+from mailer.homes import DATABASE_FILE
 from tests.support.drafting_desk import Folder, seed
 from tests.support.processes import chancery
 
