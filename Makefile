@@ -25,7 +25,7 @@ demo: $(VENV)/.main ## two circulars and a reminder through real SMTP; leaves a 
 	$(BIN)/chancery demo
 
 test: check ## everything that CI runs
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(VENV)/.test ## style, types, layers
 	$(BIN)/ruff check .

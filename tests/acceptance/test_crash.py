@@ -12,8 +12,6 @@ import pytest
 from tests.support import office
 from tests.support.rig import Home, Relay, relay_process, taken, wait_for
 
-pytestmark = pytest.mark.xdist_group("crash")
-
 LETTERS, OPEN = 24, 10
 REFERENCE = "TEST/2006/001"
 ADDRESSES = [f"office{number:03}@org.example" for number in range(1, LETTERS + 1)]

@@ -13,8 +13,6 @@ import pytest
 
 from tests.support.processes import chancery
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 MEMO, LETTER, REMINDER = "APM-2002-001", "APM-2006-001", "APM-2006-001-R1"
 
 
