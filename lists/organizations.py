@@ -108,7 +108,11 @@ def match_key(one: Particulars) -> str:
 def make_id(one: Particulars, taken: set[str]) -> str:
     """An id for the sheet, made of what the organization is, so that it is the same in every home: `fra-geneva-mission`."""
     # composed again after folding, for that is how a sheet's cells are read back
-    words = [one.state_iso3, one.seat, one.kind.value] if one.kind.of_a_state else [unicodedata.normalize("NFC", fold(one.name))]
+    words = (
+        [one.state_iso3, one.seat, one.kind.value]
+        if one.kind.of_a_state
+        else [unicodedata.normalize("NFC", fold(one.name))]
+    )
     stem = re.sub(r"[^\w]+", "-", "-".join(word for word in words if word).lower()).strip("-")[:56] or "organization"
     name, count = stem, 1
     while name in taken:
