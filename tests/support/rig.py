@@ -1,16 +1,21 @@
 """A home and a relay as real processes that a test may kill, and counting from the relay's own file."""
 
+import io
 import json
+import os
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from mailer.cli import main
 from tests.support.processes import environment
 
 #: Seconds after which a test gives up waiting for another process.
@@ -89,15 +94,21 @@ class Home:
         self.variables["CHANCERY_RELAYS__MAIN__PORT"] = str(relay.port)
 
     def run(self, *arguments: str, expect: int | None = 0, by: str = "anna") -> subprocess.CompletedProcess[str]:
-        """Run one command to its end; its exit code must be *expect*, if given."""
-        done = subprocess.run(
-            self.command("--by", by, *arguments),
-            env=environment(**self.variables),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE * 2,
-        )
+        """Run one command to its end; its exit code must be *expect*, if given.
+
+        It runs in this process, by the same `main` as on a terminal: starting Python anew for each step costs more than the step.
+        `start` makes a process of its own, for what a test wants to signal or kill.
+        """
+        command = ["--home", str(self.folder), "--by", by, *arguments]
+        out, err = io.StringIO(), io.StringIO()
+        ours = {key for key in os.environ if key.startswith("CHANCERY_")} - {"CHANCERY_SHARED"}
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for key in ours:
+                patch.delenv(key)
+            for key, value in {"COLUMNS": "160", "NO_COLOR": "1", **self.variables}.items():
+                patch.setenv(key, value)
+            code = main(command)
+        done = subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
         if expect is not None:
             assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
