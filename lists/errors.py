@@ -36,7 +36,13 @@ class ChanceryError(Exception):
         text = f"{self.where}: {self.what}" if self.where else self.what
         if not self.remedy:
             return f"{text}."
-        return f"{text}. {self.remedy}" + ("" if self.remedy.endswith("?") else ".")
+        return f"{text}. {as_sentence(self.remedy)}"
+
+
+def as_sentence(text: str) -> str:
+    """*text* with a capital and a full stop; a command at its beginning stays as it is typed."""
+    capital = text if text.startswith("chancery ") else text[:1].upper() + text[1:]
+    return capital if text.endswith("?") else f"{capital}."
 
 
 class BadInput(ChanceryError, ValueError):

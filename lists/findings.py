@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lists.errors import as_sentence
 from lists.kinds import Severity
 
 
@@ -35,7 +36,7 @@ class Finding:
     @property
     def line(self) -> str:
         """The finding as one line."""
-        end = f". {self.remedy}." if self.remedy else "."
+        end = f". {as_sentence(self.remedy)}" if self.remedy else "."
         return f"{self.where}: {self.what}{end}"
 
     def as_dict(self) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def test_init_takes_what_it_is_told(tmp_path: Path):
         (["init", "full/minutes.txt"], 2, "this is a file"),
         (["init", "full/minutes.txt/home"], 3, "can't be"),
         (["init", "/proc/home"], 3, "it can't be written to"),
-        (["init", "new", "--preset", "posfix"], 2, "did you mean postfix?"),
+        (["init", "new", "--preset", "posfix"], 2, "Did you mean postfix?"),
         (["init", "new", "--port", "99999"], 2, "at most 65535"),
         (["init", "new", "--port", "many"], 2, "--port"),
         (["init", "new", "--host", "https://x"], 2, "it is a web address"),

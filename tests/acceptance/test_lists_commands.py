@@ -42,10 +42,10 @@ def test_from_an_empty_sheet_to_a_history(home: Path):
     assert "0 added" in _run(home, "contacts", "import", "s.xlsx")
     (home / "s.csv").write_text(BAD, encoding="utf-8")
     said = _run(home, "contacts", "import", "s.csv", code=2)
-    assert "row 2, column state: no State is called 'Norwey'. perhaps Norway (NOR) is meant." in said
+    assert "row 2, column state: no State is called 'Norwey'. Perhaps Norway (NOR) is meant." in said
     assert "row 2, column address: 'a@x' is not an e-mail address" in said
     assert said.splitlines()[-1] == (
-        "chancery: s.csv: 2 things are to mend; nothing was stored. mend them in the sheet, then import it again."
+        "chancery: s.csv: 2 things are to mend; nothing was stored. Mend them in the sheet, then import it again."
     )
     assert json.loads(_run(home, "contacts", "list", "--format", "json")) == []
     (home / "s.csv").write_text(GOOD, encoding="utf-8")

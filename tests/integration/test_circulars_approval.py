@@ -104,7 +104,7 @@ async def test_state_without_addressee_stops_until_waived(database: Database, cl
     assert {one.name for one in stopped.stopped} == {"state-without-addressee:JPN", "state-without-addressee:TUR"}
     with pytest.raises(BadInput, match="a reason is needed"):
         await service.approve(desk, drafted.id, by="ben", waive=["state-without-addressee"])
-    with pytest.raises(NotFound, match="did you mean state-without-addressee:JPN"):
+    with pytest.raises(NotFound, match="Did you mean state-without-addressee:JPN"):
         await service.approve(desk, drafted.id, by="ben", waive=["state-without-addressee:JP"], why="x")
     half = await service.approve(desk, drafted.id, by="ben", waive=["state-without-addressee:JPN"], why="no mission")
     assert [one.subject for one in half.stopped] == ["TUR"]

@@ -110,7 +110,7 @@ async def test_unknown_circular_is_told_with_near_ones(database: Database, clock
     """A reference with a slip names the one that was meant."""
     await service.new(desk_for(database, clock), folder.path, by="ann")
     async with database.read() as session:
-        with pytest.raises(NotFound, match="did you mean AUS/2006/001"):
+        with pytest.raises(NotFound, match="Did you mean AUS/2006/001"):
             await service.find(session, "AUS/2006/01")
         with pytest.raises(NotFound):
             await service.find(session, "77")

@@ -26,7 +26,7 @@ async def fails(database: Database, *, write: bool = True) -> str:
 async def test_no_such_folder(tmp_path: Path, write: bool):
     """A database in a folder that is not there can't be opened, and the line says so."""
     line = await fails(Database(f"sqlite:///{tmp_path / 'none' / 'x.sqlite3'}"), write=write)
-    assert line == f"{tmp_path / 'none' / 'x.sqlite3'}: it can't be opened. check that the folder exists and is yours."
+    assert line == f"{tmp_path / 'none' / 'x.sqlite3'}: it can't be opened. Check that the folder exists and is yours."
 
 
 async def test_a_missing_file_is_not_made_by_reading(tmp_path: Path):

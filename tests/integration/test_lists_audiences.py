@@ -140,11 +140,11 @@ async def test_retired_organizations_get_no_letter(stored):
     ("rule", "said"),
     [
         ("", "rule is empty"),
-        ("state-parties", "perhaps states-parties or states-not-parties is meant"),
+        ("state-parties", "Perhaps states-parties or states-not-parties is meant"),
         ("states-parties@", "no seat stands after the @"),
         ("states-parties else new-york", "`else` needs a seat"),
         ("states-parties@geneva else geneva", "stands there twice"),
-        ("list:friend", "perhaps friends is meant"),
+        ("list:friend", "Perhaps friends is meant"),
         ("list:", "unknown rule"),
         ("lists:friends", "unknown rule"),
         ("Norwey", "Norway (NOR)"),

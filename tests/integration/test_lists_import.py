@@ -211,7 +211,7 @@ async def test_replacing_a_list(database, tmp_path: Path):
 async def test_replacing_an_unknown_list(database, tmp_path: Path):
     """A mistyped list is not taken for an empty one."""
     await imported(database, tmp_path, SHEET)
-    with pytest.raises(NotFound, match="perhaps observers is meant"):
+    with pytest.raises(NotFound, match="Perhaps observers is meant"):
         await planned(database, tmp_path, SHEET, replace="observer")
 
 

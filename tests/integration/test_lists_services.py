@@ -100,7 +100,7 @@ async def test_finding_an_organization(database):
         row, _ = await organizations.add(session, NORWAY)
         for text in ("nor-geneva-mission", str(row.id), "PERMANENT mission of norway"):
             assert (await organizations.find(session, text)).id == row.id
-        with pytest.raises(NotFound, match="perhaps Permanent Mission of Norway is meant"):
+        with pytest.raises(NotFound, match="Perhaps Permanent Mission of Norway is meant"):
             await organizations.find(session, "Permanent Mission of Norwy")
         with pytest.raises(NotFound, match="chancery contacts list"):
             await organizations.find(session, "9" * 40)

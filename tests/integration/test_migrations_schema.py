@@ -75,7 +75,7 @@ async def test_a_new_database_has_to_be_upgraded(tmp_path: Path):
     opened = Database(f"sqlite:///{tmp_path / 'x.sqlite3'}")
     async with opened.write() as session:
         await session.execute(text("CREATE TABLE other (x INTEGER)"))
-    with pytest.raises(SchemaMismatch, match=r"no tables yet\. run `chancery db upgrade`"):
+    with pytest.raises(SchemaMismatch, match=r"no tables yet\. Run `chancery db upgrade`"):
         await schema.check(opened)
     await opened.close()
 

@@ -83,7 +83,7 @@ async def test_an_organization_without_a_letter_is_refused(database, clock, roll
 async def test_a_typing_error_is_helped(database, clock, roll, sent):
     """A name nearly right brings the near ones."""
     circular, _ = sent
-    with pytest.raises(NotFound, match="perhaps Permanent Mission of Norway"):
+    with pytest.raises(NotFound, match="Perhaps Permanent Mission of Norway"):
         await service.record(database, clock, circular.id, "Permanent Mision of Norwey", "attends", by="a", roll=roll)
 
 

@@ -103,13 +103,13 @@ def test_issuers_of_the_file(folder: Folder):
     folder.replace("[issuer.guest]", "[issuers.guest]")
     assert reading.read(folder.path).issuers == ("guest",)
     folder.replace('sender = "secretariat"', 'issuers = ["guest"]\nsender = "secretariat"')
-    with pytest.raises(CircularError, match=r"write \[issuer.X\]"):
+    with pytest.raises(CircularError, match=r"Write \[issuer.X\]"):
         reading.read(folder.path)
 
 
 WRONG = [
     ("subject = {", "subjekt = {", "subject is missing"),
-    ("salutation = {", "salutatoin = {", "did you mean salutation"),
+    ("salutation = {", "salutatoin = {", "Did you mean salutation"),
     ("date = 2006-07-07", "date = 7.7.2006", "line 9"),
     ("date = 2006-07-07", 'date = "7 July"', "line 9, date: '7 July' is no date"),
     ("date = 2006-07-07", "date = 2006", "it should be a date, and is the number 2006"),
@@ -139,7 +139,7 @@ WRONG = [
     ('file = "report.pdf"', 'file = "report.pdf"\nto_follow = 2006-08-01', "it is to follow, and yet a file"),
     ('file = "report.pdf"\n', "", "this enclosure has no file"),
     ("[[contact_persons]]", "[contact_persons]", "in double brackets"),
-    ('phone = "+41', 'fone = "+41', "there is no key 'fone' here. did you mean phone"),
+    ('phone = "+41', 'fone = "+41', "there is no key 'fone' here. Did you mean phone"),
     ("reply_by = 2006-07-14\n", "", "a reminder needs a day"),
     ("place = {", "follows = {}\nplace = {", "it names no letter"),
     ('template = "letter"', 'on_uncertain = "retry"', "'retry' is not known"),
@@ -166,7 +166,7 @@ def test_missing_things_are_named(folder: Folder, tmp_path: Path):
     with pytest.raises(CircularError, match=r"it holds no circular\.toml"):
         reading.read(tmp_path / "empty")
     folder.texts = {}
-    with pytest.raises(CircularError, match=r"write letter\.en\.md"):
+    with pytest.raises(CircularError, match=r"Write letter\.en\.md"):
         reading.read(folder.write())
     folder.texts = {"letter.en.md": "x"}
     folder.files["report.pdf"] = b""

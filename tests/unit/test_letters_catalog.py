@@ -80,7 +80,7 @@ def test_a_home_comes_first(tmp_path: Path):
 
 def test_unknown_template():
     """A template that is not there is told with those that are; a path is no name."""
-    with pytest.raises(NotFound, match="there are letter, memo, reminder"):
+    with pytest.raises(NotFound, match="There are letter, memo, reminder"):
         catalog.find("lettre", SHIPPED)
     with pytest.raises(NotFound):
         catalog.find("../templates/letter", SHIPPED)

@@ -199,20 +199,20 @@ fall_back = ["de"]
 """
     found = problems(tmp_path, text, {"CHANCERY_DELIVERY__LEESE": "1", "CHANCERY_DELIVERY__SLICE": "9999"})
     expected = [
-        "line 1, relay: there is no such setting. did you mean relays?",
+        "line 1, relay: there is no such setting. Did you mean relays?",
         "line 4, relays.main.host: it is missing",
-        "line 4, relays.main.hots: there is no such setting. did you mean host?",
+        "line 4, relays.main.hots: there is no such setting. Did you mean host?",
         "line 5, relays.main.port: it must be a whole number",
         "line 6, relays.main.connections: it must be at least 1",
         "line 7, relays.main.tls: it must be one of 'implicit', 'starttls' or 'none'",
         "line 8, relays.main.username: there is a username but no password",
         "line 11, relays.clear.tls: letters and password would go to smtp.example.org in clear text",
-        "line 12, relays.clear.preset: there is no preset 'posfix'. did you mean postfix?",
+        "line 12, relays.clear.preset: there is no preset 'posfix'. Did you mean postfix?",
         "line 14, senders.one.address: it is missing",
-        "line 14, senders.one.adress: there is no such setting. did you mean address?",
+        "line 14, senders.one.adress: there is no such setting. Did you mean address?",
         "line 15, senders.one.name: it must be a text",
         "line 16, senders.one.relay: there is no relay mian",
-        "line 17, senders.one.reference: there is no such setting. it belongs under [approval]",
+        "line 17, senders.one.reference: there is no such setting. It belongs under [approval]",
         "line 19, senders.two.name: xx is none of the languages",
         "line 20, senders.two.address: ",
         "line 23, approval.reference: the pattern holds only digits",
@@ -220,7 +220,7 @@ fall_back = ["de"]
         "line 26, calendar.timezone: there is no time zone 'Europe/Genf'",
         "line 27, calendar.at: it must be a time",
         "line 29, languages.fall_back: it must be one of",
-        "environment variable CHANCERY_DELIVERY__LEESE, delivery.leese: there is no such setting. did you mean lease?",
+        "environment variable CHANCERY_DELIVERY__LEESE, delivery.leese: there is no such setting. Did you mean lease?",
         "environment variable CHANCERY_DELIVERY__SLICE, delivery.slice: it must be at most 500",
     ]
     assert len(found) == len(expected), "\n".join(found)
@@ -280,7 +280,7 @@ def test_warnings_do_not_stop(home: Path):
     assert len(loaded.warnings) == 2
     assert 'port 465 usually goes with tls = "implicit"' in loaded.warnings[0]
     assert loaded.warnings[1].startswith("environment variable CHANCERY_RELAY__MAIN__HOST: no setting has this name")
-    assert "did you mean CHANCERY_RELAYS__...?" in loaded.warnings[1]
+    assert "Did you mean CHANCERY_RELAYS__...?" in loaded.warnings[1]
 
 
 def test_no_file(tmp_path: Path):
