@@ -30,7 +30,7 @@ def test_check(tmp_path):
     unknown = _chancery("template", "check", "lettre", cwd=tmp_path)
     assert unknown.returncode == 2
     assert unknown.stderr.count("\n") == 1
-    assert "there are letter, memo, reminder" in unknown.stderr
+    assert "There are letter, memo, reminder" in unknown.stderr
     (tmp_path / "chancery.toml").write_text("")
     own = tmp_path / "templates" / "mine"
     own.mkdir(parents=True)
