@@ -8,8 +8,9 @@ decides when it takes the next letter, and a pipelined lane can take it while th
 - Until a connection has succeeded, one is tried at a time: a wrong password costs one attempt, not one per lane.
 - After a failure no connection is tried until a back-off has passed (`FIRST` seconds by the clock, doubled up to `LONGEST`; a
   failure that a person has to mend, the longest at once). While other lanes live, they carry the queue (a relay may want fewer
-  connections than the settings allow). Where none did, every letter that waits, and every one that comes before the back-off has
-  passed, is answered NOT_TRIED with the failure's words.
+  connections than the settings allow). Right after letters that went well, a connection is looked for a few times more: a relay
+  counts one that we have closed for a moment longer. Where none is to be had, every letter that waits, and every one that comes
+  before the back-off has passed, is answered NOT_TRIED with the failure's words.
 - An idle connection that turns out to be dead before the relay said anything about the letter is nobody's failure: the letter
   goes back to the head of the queue, until it has met a fresh connection; what that one does, counts.
 """
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 #: seconds: back-off after the first failure, and the longest
 FIRST, LONGEST = 2.0, 60.0
+#: real seconds before each further look for a connection, where letters went well until the failure
+LOOKS = (0.05, 0.3, 1.0)
 #: seconds that a connection is used, and kept without work (below Postfix's limit of 300 and Exchange's of 600)
 AGE, IDLE = 600.0, 30.0
 
@@ -73,8 +76,8 @@ class SmtpTransport:
         self._proven = False
         self._failure: tuple[Verdict, Reply | None] | None = None
         self._failures = 0
-        #: the last failure met us while other connections worked: the relay wants fewer, and is not out of order
-        self._crowded = False
+        #: looks still allowed: the last failure met us while other connections worked, so the relay wants fewer or is slow to count
+        self._looks = 0
         #: a letter had its final reply since the last failure
         self._passed = False
         self._pause = 0.0
@@ -141,7 +144,7 @@ class SmtpTransport:
         if self._failure is not None and self.rest > 0:
             if self._tasks:
                 return False
-            if not self._crowded:
+            if not self._looks:
                 self._answer_all(*self._failure)
                 return True
         task = asyncio.create_task(self._lane(self._queue.popleft()), name=f"relay {self.name}")
@@ -192,6 +195,8 @@ class SmtpTransport:
 
     async def _connect(self, flight: Flight) -> Connection | None:
         """A connection; None: there is none to be had, and *flight* is back in the queue or answered."""
+        if self._looks and self.rest > 0 and not self._working():
+            await asyncio.sleep(LOOKS[-self._looks])
         failures, beside = self._failures, self._working()
         try:
             if self._context is None:
@@ -220,7 +225,7 @@ class SmtpTransport:
     def _back_off(self, verdict: Verdict, said: Reply | None, *, beside: bool) -> None:
         """Try no connection for a while; *beside*: others worked meanwhile. Failures that come together count as one.
 
-        A failure right after letters that went well is looked at once more before the waiting letters are told.
+        After letters that went well, a few looks come before the waiting letters are told; one, where a person has to mend it.
         """
         first = self.rest == 0.0
         if first:
@@ -228,7 +233,11 @@ class SmtpTransport:
         if verdict.scope is Scope.HOLD:
             self._pause = LONGEST
         self._failures += 1
-        self._crowded, self._passed = beside or self._passed, False
+        if beside or self._passed:
+            self._looks = 1 if verdict.scope is Scope.HOLD else len(LOOKS)
+        else:
+            self._looks = max(0, self._looks - 1)
+        self._passed = False
         self._proven, self._failure, self._context = False, (verdict, said), None
         self._again_at = self._clock.running() + self._pause
         if first:
