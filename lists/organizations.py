@@ -15,7 +15,7 @@ from lists.changes import Change, bump, plain, revision
 from lists.errors import BadInput, NotAllowedNow, NotFound
 from lists.kinds import LANGUAGES, Form, OrganizationKind
 from lists.models import Organization
-from lists.roll import fold
+from lists.roll import Roll, fold
 
 __all__ = [
     "Particulars",
@@ -198,8 +198,8 @@ def difference(old: Particulars, new: Particulars) -> tuple[dict[str, Any], dict
     )
 
 
-async def find(session: AsyncSession, text: str) -> Organization:
-    """The organization of this id (the sheet's or ours) or name, accents and case aside.
+async def find(session: AsyncSession, text: str, roll: Roll | None = None) -> Organization:
+    """The organization of this id (the sheet's or ours), name, State (with *roll*) or words of its name, accents and case aside.
 
     Raises:
         NotFound: there is none, or more than one; near names are in the message.
@@ -212,20 +212,31 @@ async def find(session: AsyncSession, text: str) -> Organization:
         return hits[0]
     from lists.near import near
 
-    named = (await session.execute(select(Organization.id, Organization.name, Organization.sheet_id))).all()
-    wanted = fold(text)
-    same_name = [one for one in named if fold(one.name) == wanted]
-    if len(same_name) == 1:
-        found = await session.get(Organization, same_name[0].id)
-        if found is not None:
-            return found
-    if same_name:
-        ids_of = " or ".join(str(one.sheet_id or one.id) for one in same_name[:5])
-        raise NotFound(f"more than one organization is called {shown(text)}", remedy=f"use its id: {ids_of}")
+    known = (await session.scalars(select(Organization).order_by(Organization.id))).all()
+    wanted, iso3 = fold(text), _state(text, roll)
+    words = set(wanted.split())
+    meant = (
+        [one for one in known if fold(one.name) == wanted],
+        [one for one in known if iso3 and one.state_iso3 == iso3],
+        [one for one in known if words and words <= set(fold(one.name).split())],
+    )
+    for same in meant:
+        if len(same) == 1:
+            return same[0]
+        if same:
+            ids_of = " or ".join(str(one.sheet_id or one.id) for one in same[:5]) + (" ..." if len(same) > 5 else "")  # noqa: PLR2004 - a line's worth
+            raise NotFound(f"{shown(text)} may be one of {len(same)} organizations", remedy=f"use its id: {ids_of}")
     raise NotFound(
         f"no organization is called {shown(text)}",
-        remedy=near(text, [one.name for one in named]) or "`chancery contacts list` shows all",
+        remedy=near(text, [one.name for one in known]) or "`chancery contacts list` shows all",
     )
+
+
+def _state(text: str, roll: Roll | None) -> str | None:
+    try:
+        return roll.find(text).iso3 if roll else None
+    except NotFound:
+        return None
 
 
 async def get(session: AsyncSession, organization_id: int) -> Organization:

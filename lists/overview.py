@@ -83,7 +83,7 @@ async def one(session: AsyncSession, roll: Roll, text: str, *, on: dt.date) -> d
     Raises:
         NotFound: there is none of this id or name.
     """
-    row = await find(session, text)
+    row = await find(session, text, roll)
     _, members = await _lists(session)
     rows = await session.scalars(select(Contact).where(Contact.organization_id == row.id).order_by(Contact.id))
     boxes = [

@@ -72,7 +72,7 @@ def parse(text: str, roll: Roll) -> Rule:
         NotFound: it names a State that is not on the roll.
     """
     where = f"rule {shown(text)}"
-    head, *others = [part.strip() for part in " ".join(text.split()).split(" else ")]
+    head, *others = [part.strip() for part in f" {' '.join(text.split())} ".split(" else ")]
     name, at, seat = head.partition("@")
     name = name.strip()
     if at and not seat.strip():

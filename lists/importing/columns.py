@@ -117,19 +117,24 @@ def _places(row: int, headings: Sequence[Value]) -> tuple[dict[str, int], list[F
         else:
             places[column] = place
     for column, names in twice.items():
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004 - a line's worth
         findings.append(
             error(
                 "duplicate-column",
                 f"row {row}",
-                f"the column {column} stands there {len(names)} times: {shown}",
+                f"the column {column} stands there {len(names)} times: {_listed(names)}",
                 "keep one",
             )
         )
     if unknown:
-        shown = ", ".join(dict.fromkeys(unknown))
-        findings.append(warning("unknown-column", f"row {row}", f"these columns are not used: {shown[:300]}"))
+        what = f"these columns are not used: {_listed(list(dict.fromkeys(unknown)))}"
+        findings.append(warning("unknown-column", f"row {row}", what))
     return places, findings
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    """So many names as fit into a line."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(name[:60] for name in names[:most]) + more
 
 
 def _said(heading: Value) -> str:

@@ -29,6 +29,8 @@ def read(path: Path) -> Grid:
         CannotDo: it can't be read.
     """
     try:
+        if path.is_dir():
+            raise BadInput("it is a folder", where=str(path), remedy="name the sheet in it")
         if not path.is_file():
             raise BadInput("there is no such file", where=str(path), remedy="check the name and the folder")
         if path.stat().st_size > guards.LARGEST_FILE:

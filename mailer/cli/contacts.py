@@ -19,9 +19,13 @@ app = typer.Typer(help="Organizations and their mailboxes: from a sheet and back
 
 #: Lines of findings or of a plan shown on screen; `--format json` has all.
 _MOST_LINES = 200
+#: States without a mailbox that have a line each.
+_MOST_STATES = 12
 _FINDING_COLUMNS = {"severity": "", "where": "where", "what": "what", "remedy": "what to do"}
 FileArgument = Annotated[Path, typer.Argument(help="xlsx or csv (import: ods too)")]
-OrganizationArgument = Annotated[str, typer.Argument(metavar="ORG", help="its id or its name")]
+OrganizationArgument = Annotated[
+    str, typer.Argument(metavar="ORG", help="its id, its name or words of it, or its State")
+]
 
 
 @app.command()
@@ -112,6 +116,9 @@ def _show_plan(plan: "Plan", *, dry_run: bool, form: Format) -> None:
                 f"... and {len(rows) - _MOST_LINES} more (--format json shows all)", markup=False, highlight=False
             )
     if form is Format.CSV:
+        return
+    if not plan.steps:
+        print("The sheet has no rows under its headings; nothing was stored.")
         return
     counts = ", ".join(f"{number} {what}" for what, number in plan.counts.items())
     print(f"{'Would be' if dry_run else 'Done'}: {counts}.{' Nothing was stored.' if dry_run else ''}")
@@ -212,7 +219,7 @@ def history(organization: OrganizationArgument, form: FormatOption = Format.TABL
 
     async def work(app: App) -> list[dict[str, Any]]:
         async with app.database.read() as session:
-            row = await organizations.find(session, organization)
+            row = await organizations.find(session, organization, app.roll)
             return [
                 {
                     "at": told.at.strftime("%Y-%m-%d %H:%M"),
@@ -230,6 +237,18 @@ def history(organization: OrganizationArgument, form: FormatOption = Format.TABL
     show_rows(with_app(work), columns, form)
 
 
+def _folded(findings: "list[Finding]") -> "list[Finding]":
+    """States without a mailbox in one finding, if they are many: a list of missions alone has more than a hundred."""
+    from dataclasses import replace
+
+    without = [one for one in findings if one.code == "state-without-mailbox"]
+    if len(without) <= _MOST_STATES:
+        return findings
+    others = [one for one in findings if one.code != "state-without-mailbox"]
+    named = ", ".join(one.where for one in without)
+    return [*others, replace(without[0], where=f"{len(without)} States", what=f"{without[0].what}: {named}")]
+
+
 @app.command()
 def check(form: FormatOption = Format.TABLE) -> None:
     """What may go wrong with the contacts that are stored."""
@@ -242,7 +261,8 @@ def check(form: FormatOption = Format.TABLE) -> None:
 
     findings = with_app(work)
     if findings or form is not Format.TABLE:
-        show_rows([finding.as_dict() for finding in findings], _FINDING_COLUMNS, form)
+        shown = _folded(findings) if form is Format.TABLE else findings
+        show_rows([finding.as_dict() for finding in shown], _FINDING_COLUMNS, form)
     else:
         print("All well.")
     if any(finding.severity.value == "error" for finding in findings):

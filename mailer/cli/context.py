@@ -27,8 +27,9 @@ T = TypeVar("T")
 #: Exit codes (DESIGN section 8).
 OK, LOOK, BAD_INPUT, FAILED, LATER, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
-out = Console()
-err = Console(stderr=True)
+# a name such as "Friends :x: of ..." is printed as it stands
+out = Console(emoji=False)
+err = Console(stderr=True, emoji=False)
 
 
 class Format(StrEnum):

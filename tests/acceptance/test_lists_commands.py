@@ -39,7 +39,7 @@ def _run(home: Path, *arguments: str | Path, code: int = 0) -> str:
 def test_from_an_empty_sheet_to_a_history(home: Path):
     """A sheet is started, filled, tried, imported, listed, exported, and its import is in the register."""
     _run(home, "contacts", "starter", "s.xlsx")
-    assert "0 added" in _run(home, "contacts", "import", "s.xlsx")
+    assert "no rows under its headings" in _run(home, "contacts", "import", "s.xlsx")
     (home / "s.csv").write_text(BAD, encoding="utf-8")
     said = _run(home, "contacts", "import", "s.csv", code=2)
     assert "row 2, column state: no State is called 'Norwey'. Perhaps Norway (NOR) is meant." in said
@@ -110,6 +110,7 @@ def test_roll_and_audience(home: Path):
     [
         (("contacts", "import", "none.xlsx"), "none.xlsx: there is no such file"),
         (("contacts", "import", "chancery.toml"), "chancery.toml: "),
+        (("contacts", "import", "circulars"), "circulars: it is a folder"),
         (("contacts", "show", "Nobody"), "no organization is called 'Nobody'"),
         (("contacts", "list", "--state", "Atlantis"), "no State is called 'Atlantis'"),
         (("contacts", "list", "--list", "friends"), "there is no list 'friends'"),
@@ -127,6 +128,18 @@ def test_wrong_input_is_one_line(made: Path, capsys, monkeypatch, arguments: tup
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("chancery: ")
     assert said in last
+
+
+def test_names_are_printed_as_they_stand(home: Path):
+    """Nothing in a name is taken for an emoji or for markup; States without a mailbox are told in one finding."""
+    name = "Friends :smile: [bold]x[/] :x:"
+    (home / "s.csv").write_text(f"organization,kind,address\n{name},ngo,a@x.example\n", encoding="utf-8")
+    _run(home, "contacts", "import", "s.csv")
+    assert name in _run(home, "contacts", "list")
+    checked = _run(home, "contacts", "check")
+    assert "197 States" in checked
+    assert checked.count("no mission or ministry with a mailbox is known") == 1
+    assert len(json.loads(_run(home, "contacts", "check", "--format", "json"))) == 197
 
 
 def test_a_bad_roll_of_the_home_is_named(home: Path):

@@ -144,6 +144,7 @@ async def test_retired_organizations_get_no_letter(stored):
         ("states-parties@", "no seat stands after the @"),
         ("states-parties else new-york", "`else` needs a seat"),
         ("states-parties@geneva else geneva", "stands there twice"),
+        ("states-parties@geneva else", "a seat is empty"),
         ("list:friend", "Perhaps friends is meant"),
         ("list:", "unknown rule"),
         ("lists:friends", "unknown rule"),

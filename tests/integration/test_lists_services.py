@@ -106,6 +106,24 @@ async def test_finding_an_organization(database):
             await organizations.find(session, "9" * 40)
 
 
+async def test_finding_an_organization_by_its_state(database):
+    """A State, or words of the name, find the organization if it is the only one; else the ids are told."""
+    async with database.write() as session:
+        row, _ = await organizations.add(session, NORWAY)
+        for text in ("Norvège", "NOR", "mission norway"):
+            assert (await organizations.find(session, text, ROLL)).id == row.id
+        with pytest.raises(NotFound, match="no organization is called"):
+            await organizations.find(session, "Kenya", ROLL)
+        other = Particulars(
+            name="Permanent Delegation of Norway", kind=OrganizationKind.MISSION, state_iso3="NOR", seat="vienna"
+        )
+        await organizations.add(session, other)
+        with pytest.raises(
+            NotFound, match=r"'Norway' may be one of 2 organizations\. Use its id: nor-geneva-mission or"
+        ):
+            await organizations.find(session, "Norway", ROLL)
+
+
 async def test_what_check_says(database):
     """The check of stored contacts names organizations without a mailbox, shared addresses, and States without one."""
     async with database.write() as session:
