@@ -210,7 +210,11 @@ def _look_at(file: Path, *, writer: bool) -> None:
     if not file.parent.is_dir():
         raise DatabaseError("it can't be opened", where=str(file), remedy=_PLAIN["SQLITE_CANTOPEN"][1])
     if not writer:
-        raise DatabaseError("there is no database yet", where=str(file), remedy="run `chancery db upgrade`")
+        raise DatabaseError(
+            "there is no database yet",
+            where=str(file),
+            remedy="run `chancery db upgrade`; if there was one, restore it from a backup instead",
+        )
     try:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:

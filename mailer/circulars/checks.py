@@ -210,20 +210,11 @@ def _settings(document: Document, settings: Settings) -> Iterator[Finding]:
 
 
 def _dates(document: Document, today: dt.date) -> Iterator[Finding]:
-    def doubt(code: str, key: str, what: str, remedy: str) -> Finding:
-        return Finding(code, Severity.WARNING, document.where(key), what, remedy)
-
-    reply_by = "reply_by" if "reply_by" in document.lines else "event.reply_by"
+    """Days that are past today; those that contradict each other are `letters.lint`'s."""
     if document.reply_by is not None and document.reply_by < today:
+        where = document.where("reply_by" if "reply_by" in document.lines else "event.reply_by")
         what = f"the day for replies, {document.reply_by:%-d %B %Y}, is past"
-        yield doubt("reply-by-past", reply_by, what, "correct reply_by")
-    if document.reply_by is not None and document.reply_by < document.date:
-        yield doubt("reply-by-before-date", reply_by, "replies are asked for before the letter's date", "correct it")
-    if document.event is not None:
-        if document.event.start.date() < document.date:
-            yield doubt("event-past", "event.start", "the event is before the letter's date", "correct one of them")
-        if document.reply_by is not None and document.reply_by > document.event.start.date():
-            yield doubt("reply-by-after-event", reply_by, "replies are asked for after the event", "correct it")
+        yield Finding("reply-by-past", Severity.WARNING, where, what, "correct reply_by")
 
 
 def _persons(document: Document) -> Iterator[Finding]:

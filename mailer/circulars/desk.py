@@ -3,7 +3,7 @@
 import datetime as dt
 import difflib
 import zoneinfo
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from mailer.database import Sessions
 from mailer.errors import NotFound
 from mailer.settings import Settings
 
+#: Digits that a database's integer may not hold any more; no draft has such a number.
+_LONGEST_NUMBER = 18
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -25,6 +28,7 @@ class Desk:
     Attributes:
         templates: folders of letter templates, the home's first.
         is_working_day: says on which day a reminder will be dated (`schedule.rules.working_days`); default: every day is one.
+        unschedule: called in the transaction that makes a draft of an approved circular; says how many scheduled sendings it closed.
     """
 
     database: Sessions
@@ -33,6 +37,7 @@ class Desk:
     roll: Roll
     templates: Sequence[Path]
     is_working_day: Callable[[dt.date], bool] = lambda _: True
+    unschedule: Callable[[AsyncSession, int], Awaitable[int]] | None = None
 
     def reminder_day(self, reply_by: dt.date, before: int) -> dt.date:
         """The day on which a reminder falls due: so many days before *reply_by*, on a day off the working day before."""
@@ -63,7 +68,11 @@ async def find(session: AsyncSession, id_text: str | int) -> Circular:
         NotFound: with near references.
     """
     text = str(id_text).strip()
-    if text.isdigit() and (found := await session.get(Circular, int(text))) is not None:
+    if (
+        text.isdecimal()
+        and len(text) < _LONGEST_NUMBER
+        and (found := await session.get(Circular, int(text))) is not None
+    ):
         return found
     same = await session.scalars(select(Circular).where(func.lower(Circular.reference) == text.lower()))
     if (one := same.first()) is not None:

@@ -108,7 +108,10 @@ async def update_from_folder(desk: Desk, id_text: str | int, *, by: str, folder:
         circular.folder = _place(place)
         if before.digest == document.digest:
             return Updated(circular, [])
+        approved = circular.state == CircularState.APPROVED
         voided = await _void(session, circular, before)
+        if approved and desk.unschedule is not None and await desk.unschedule(session, circular.id):
+            voided.append("the time at which it was to be sent")
         await _store_blobs(session, blobs)
         for column, value in _columns(document).items():
             setattr(circular, column, value)

@@ -21,6 +21,7 @@ from mailer.circulars.document import (
     IssuerSpec,
     ReminderSpec,
     StoredFile,
+    Texts,
 )
 from mailer.circulars.table import Table
 from mailer.errors import CircularError
@@ -35,6 +36,10 @@ def read(folder: Path) -> Document:
     Raises:
         CircularError: something is missing or wrong; with file and line.
     """
+    if folder.is_file():
+        raise CircularError(
+            "it is a file, and a circular is a folder", where=str(folder), remedy=f"name the folder: {folder.parent}"
+        )
     if not folder.is_dir():
         raise CircularError(
             "there is no such folder", where=str(folder), remedy=f"make one: chancery circular start {folder}"
@@ -49,7 +54,9 @@ def read(folder: Path) -> Document:
     date = top.required("date", top.date("date"), "date = 2006-07-07")
     document = Document(
         template=top.string("template") or "letter",
-        subject=top.required("subject", top.text("subject"), 'subject = { en = "...", fr = "..." }'),
+        subject=_one_line(
+            top, "subject", top.required("subject", top.text("subject"), 'subject = { en = "...", fr = "..." }')
+        ),
         sender=top.required("sender", top.string("sender"), 'sender = "secretariat", one of [senders] in the settings'),
         date=date,
         as_of=top.date("as_of") or date,
@@ -61,7 +68,7 @@ def read(folder: Path) -> Document:
         own_issuers=own_issuers,
         from_line=top.text("from"),
         letterhead=top.text("letterhead"),
-        salutation=top.text("salutation"),
+        salutation=_salutation(top),
         closing=top.text("closing"),
         print_reference=top.flag("print_reference", default=True),
         place=top.text("place"),
@@ -85,6 +92,24 @@ def read(folder: Path) -> Document:
     if document.reminders and document.reply_by is None:
         raise top.error("reminders", "a reminder needs a day by which to reply", "write reply_by = 2006-07-14")
     return document
+
+
+def _one_line(table: Table, key: str, text: Texts) -> Texts:
+    for one in text.values() if isinstance(text, dict) else (text,):
+        if len(one.strip().splitlines()) > 1:
+            raise table.error(key, "a subject is one line", "write it without line breaks")
+    return text
+
+
+def _salutation(top: Table) -> Texts | None:
+    """A text per language, or "own" for all: in one language only it would be printed as a word."""
+    given = top.text("salutation")
+    if not isinstance(given, dict):
+        return given
+    own = [one.strip() == "own" for one in given.values()]
+    if any(own) and not all(own):
+        raise top.error("salutation", '"own" is for all languages, or for none', 'write salutation = "own"')
+    return "own" if any(own) else given
 
 
 def _toml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -286,6 +311,7 @@ def _reminder(table: Table, folder: Path) -> ReminderSpec:
     table.word("to", ["no-reply"])
     text = table.string("text") or "reminder"
     at, subject = table.hour("at"), table.text("subject")
+    subject = _one_line(table, "subject", subject) if subject is not None else None
     table.close()
     if not text.replace("-", "").replace("_", "").isalnum() or text == "letter":
         raise table.error("text", f"{text!r} can't be the name of a text", "use letters, digits and hyphens")

@@ -45,6 +45,9 @@ class Table:
         """
         if value is None or value in ("", [], (), {}):
             missing = "is missing" if value is None else "is empty"
+            near = difflib.get_close_matches(key, self.data, n=1, cutoff=0.75) if value is None else []
+            if near:  # mistyped, not missing
+                raise self.error(near[0], f"there is no key {near[0]!r} here", f"did you mean {key}")
             raise CircularError(
                 f"{key} {missing}",
                 where=f"{self.file} [{self.path}]" if self.path else self.file,

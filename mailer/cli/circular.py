@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +16,8 @@ from mailer.cli import context
 from mailer.cli.context import Format, FormatOption, show_rows, with_app
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from lists.findings import Finding
     from mailer.circulars.service import Approval, Checked
     from mailer.circulars.summary import Summary
@@ -82,7 +85,13 @@ def update(
     async def work(app: App) -> tuple[str, Sequence[tuple[str, str, str]], Sequence[str]]:
         from mailer.circulars import service
 
-        done = await service.update_from_folder(app.desk, ident, by=app.by, folder=folder)
+        async def unschedule(session: "AsyncSession", circular_id: int) -> int:
+            from mailer.schedule import service as schedule
+
+            return await schedule.cancel(session, circular_id, at=app.clock.now(), by=app.by)
+
+        desk = replace(app.desk, unschedule=unschedule)
+        done = await service.update_from_folder(desk, ident, by=app.by, folder=folder)
         return service.name_of(done.circular), done.changes, done.voided
 
     name, changes, voided = with_app(work)
@@ -203,9 +212,7 @@ def check(ident: Id, form: FormatOption = Format.TABLE) -> None:
             f"{letters} letters made, the largest {largest / 1000:.0f} KB" if largest else f"{letters} letters planned"
         )
         print(f"{name}: {made}; {_counted(findings)}.")
-    from lists.kinds import Severity
-
-    if any(one.severity is Severity.ERROR for one in findings):
+    if checked.stopping:
         raise typer.Exit(context.LOOK)
 
 
@@ -237,10 +244,35 @@ def _show_findings(findings: "Sequence[Finding]", waived: Mapping[str, str] = Ma
         if not group:
             continue
         context.out.print(heading, style="bold")
-        for one in group:
-            mark = f"  [{one.name}]" if severity == "waivable" else ""
-            mark += f" waived: {waived[one.name]}" if one.name in waived else ""
-            context.out.print(f"  {one.line}{mark}", markup=False, highlight=False, soft_wrap=True)
+        for alike in _alike(group, waived):
+            line, name = _told(alike)
+            mark = f"  [{name}]" if severity == "waivable" else ""
+            mark += f" waived: {waived[alike[0].name]}" if alike[0].name in waived else ""
+            context.out.print(f"  {line}{mark}", markup=False, highlight=False, soft_wrap=True)
+
+
+#: So many findings that say the same of different things are told in one line.
+_MANY = 8
+
+
+def _alike(findings: "Sequence[Finding]", waived: Mapping[str, str]) -> "list[list[Finding]]":
+    """The findings in their order; many of one kind that say the same, waived or not, are together."""
+    groups: dict[object, list[Finding]] = {}
+    for one in findings:
+        groups.setdefault((one.code, one.what, waived.get(one.name)), []).append(one)
+    return [part for group in groups.values() for part in ([group] if len(group) > _MANY else [[one] for one in group])]
+
+
+def _told(alike: "Sequence[Finding]") -> tuple[str, str]:
+    """One line for one finding or for many that say the same, and what waives it."""
+    from lists.errors import as_sentence
+
+    first = alike[0]
+    if len(alike) == 1:
+        return first.line, first.name
+    remedy = f" {as_sentence(first.remedy.replace(first.name, first.code))}" if first.remedy else ""
+    places = ", ".join(one.where for one in alike)
+    return f"{len(alike)} times: {first.what}.{remedy} These are: {places}.", first.code
 
 
 def _counted(findings: "Sequence[Finding]") -> str:
@@ -315,6 +347,8 @@ def approve(
         return await service.approve(app.desk, ident, by=app.by, waive=waive or (), why=why, progress=progress)
 
     done = with_app(work)
+    from mailer.letters.languages import NAMES
+
     name = done.circular.reference or str(done.circular.id)
     if done.stopped:
         _show_findings(done.stopped)
@@ -322,7 +356,7 @@ def approve(
         raise typer.Exit(context.LOOK)
     print(f"{name} is approved: {done.letters} letters to {done.recipients} addresses.")
     print("  " + ", ".join(f"{count} {audience}" for audience, count in done.by_audience.items()))
-    print("  " + ", ".join(f"{count} in {language}" for language, count in done.by_language.items()))
+    print("  " + ", ".join(f"{count} in {NAMES[language]}" for language, count in done.by_language.items()))
     if done.not_addressed:
         print(f"  not addressed: {', '.join(one['state'] for one in done.not_addressed)}")
     print(f"Next: chancery circular send {name} --expect {done.letters}")

@@ -71,7 +71,8 @@ async def _of_draft(
         Addressed(one.organization_id, one.organization, one.state_iso3, one.seat, position)
         for position, one in enumerate(prepared.resolved.addressees if prepared.resolved else ())
     ]
-    found = pick(choices, organization, desk.roll, circular=service.name_of(circular))
+    listed_by = f"chancery audience show '{prepared.document.to[0]}'"
+    found = pick(choices, organization, desk.roll, circular=service.name_of(circular), listed_by=listed_by)
     return frozen, service.row_of(prepared.planned[found.letter_id], desk.clock.now())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from lists.findings import Finding
 from lists.kinds import Severity
+from lists.near import near
 from mailer.letters import languages
 from mailer.letters.catalog import Template
 from mailer.letters.clean import is_url
@@ -110,7 +111,7 @@ def missing(template: Template, source: Source, used: Mapping[str, list[str]]) -
     scope = scope_of_text(template, source)
     values = values_of_text(template, source)
     found = [
-        _lacking(name, places[0], f"the field {name} is not known" if name not in scope else f"{name} is not given")
+        _lacking(name, places[0], f"the field {name} is not known", near(name, scope, most=1))
         for name, places in sorted(used.items())
         if name not in scope
     ]
@@ -134,10 +135,9 @@ def missing(template: Template, source: Source, used: Mapping[str, list[str]]) -
     return found
 
 
-def _lacking(name: str, where: str, what: str) -> Finding:
-    return Finding(
-        "field-missing", Severity.ERROR, where, what, f"give {name} under [values], or correct its name", name
-    )
+def _lacking(name: str, where: str, what: str, guess: str = "") -> Finding:
+    remedy = f"give {name} under [values], or correct its name"
+    return Finding("field-missing", Severity.ERROR, where, what, f"{guess}; else {remedy}" if guess else remedy, name)
 
 
 def unused(source: Source, used: Mapping[str, list[str]]) -> list[Finding]:

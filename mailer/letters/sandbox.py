@@ -116,9 +116,8 @@ _ALLOWED = (
 def _refuse(node: nodes.Node, code: str, where: str) -> None:
     for one in [node, *node.find_all(nodes.Node)]:
         if not isinstance(one, _ALLOWED):
-            word = type(one).__name__.lower()
             raise LetterError(
-                f"{{{{ {code} }}}} holds what a text may not ({word})",
+                f"{{{{ {code} }}}} calculates, calls or takes apart what a text may only name",
                 where=where,
                 remedy="use fields, their parts, filters and comparisons only",
             )

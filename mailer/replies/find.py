@@ -49,7 +49,9 @@ async def addressed(session: AsyncSession, circular_id: int) -> list[Addressed]:
     return [Addressed(*row) for row in rows]
 
 
-def pick(choices: Sequence[Addressed], text: str, roll: Roll | None, *, circular: str) -> Addressed:
+def pick(
+    choices: Sequence[Addressed], text: str, roll: Roll | None, *, circular: str, listed_by: str | None = None
+) -> Addressed:
     """The one of *choices* that *text* means.
 
     Args:
@@ -57,6 +59,7 @@ def pick(choices: Sequence[Addressed], text: str, roll: Roll | None, *, circular
         text: as typed.
         roll: for names of States; None: codes and organizations' names only.
         circular: its reference, for errors.
+        listed_by: the command that lists the choices; default: `chancery replies list`, which knows letters that are written.
 
     Raises:
         NotFound: none is meant; near names are in the message.
@@ -73,13 +76,15 @@ def pick(choices: Sequence[Addressed], text: str, roll: Roll | None, *, circular
             named = "; ".join(one.label for one in found[:_SHOWN])
             more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
             raise BadInput(f"{wanted!r} may be {named}{more}", where=circular, remedy="give the number in brackets")
-    raise NotFound(f"it has no letter to {wanted!r}", where=circular, remedy=_near(choices, wanted, circular))
+    raise NotFound(
+        f"it has no letter to {wanted!r}",
+        where=circular,
+        remedy=_near(choices, wanted, listed_by or f"chancery replies list {circular}"),
+    )
 
 
 def _by_number(choices: Sequence[Addressed], wanted: str) -> list[Addressed]:
-    if not (wanted.isascii() and wanted.isdigit()):
-        return []
-    return [one for one in choices if one.organization_id == int(wanted)]
+    return [one for one in choices if str(one.organization_id) == wanted]
 
 
 def _by_name(choices: Sequence[Addressed], wanted: str) -> list[Addressed]:
@@ -126,9 +131,9 @@ def _state(roll: Roll | None, name: str) -> str | None:
         return None
 
 
-def _near(choices: Sequence[Addressed], wanted: str, circular: str) -> str:
+def _near(choices: Sequence[Addressed], wanted: str, listed_by: str) -> str:
     names = {fold(one.organization): one for one in choices}
     alike = difflib.get_close_matches(fold(wanted), names, n=3, cutoff=0.6)
     if not alike:
-        return f"`chancery replies list {circular}` lists those it has"
+        return f"`{listed_by}` lists those it has"
     return "perhaps " + " or ".join(names[name].label for name in alike) + " is meant"

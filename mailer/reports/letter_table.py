@@ -6,6 +6,7 @@ from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from mailer.letters.languages import NAMES
 from mailer.reports.explain import LETTER_WORDS, RECIPIENT_WORDS, audience_words
 from mailer.reports.letter import LetterAccount, Try
 from mailer.reports.table import local_time, plain
@@ -23,7 +24,9 @@ def parts(account: LetterAccount, text: str, zone: str) -> Iterable[RenderableTy
     yield Text.assemble(plain(account.reference, "bold"), "  ", plain(account.title))
     yield plain(f"To {letter.organization} (organization {letter.organization_id}, letter {letter.id})")
     role = ", CC" if letter.role == "cc" else ""
-    yield plain(f"{audience_words(letter.audience)}{role}; {letter.form.value} in {letter.language}. {letter.chosen}")
+    yield plain(
+        f"{audience_words(letter.audience)}{role}; {letter.form.value} in {NAMES[letter.language]}: {letter.chosen}"
+    )
     state = LETTER_WORDS[letter.state]
     yield plain(f"State: {state}" + (f" ({letter.why})" if letter.why else ""), "bold")
     yield plain(f"Message-ID: {letter.message_id}")

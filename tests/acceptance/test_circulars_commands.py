@@ -123,6 +123,7 @@ def test_findings_stop_and_are_told(home: Path):
     toml = home.parent / "circular" / "circular.toml"
     toml.write_text(toml.read_text("utf-8").replace('cc = ["PER"]', 'cc = ["PER", "JPN"]'), "utf-8")
     circular(home, "new", "../circular")
+    assert circular(home, "check", "1").returncode == 1  # it stops the approval, so a person must look
     stopped = circular(home, "approve", "1")
     assert stopped.returncode == 1
     assert "[state-without-addressee:JPN]" in stopped.stdout
@@ -130,6 +131,34 @@ def test_findings_stop_and_are_told(home: Path):
     assert passed.returncode == 0, passed.stderr
     assert "not addressed: Japan" in passed.stdout
     assert "no mission known" in circular(home, "show", "1").stdout
+
+
+def test_many_findings_of_one_kind_are_one_line(home: Path):
+    """States without addressee are named in one line with the waiver for all of them, save whom another seat has; json has each."""
+    toml = home.parent / "circular" / "circular.toml"
+    toml.write_text(toml.read_text("utf-8").replace('cc = ["PER"]', 'cc = ["states-parties@vienna"]'), "utf-8")
+    circular(home, "new", "../circular")
+    told = [line for line in circular(home, "check", "1").stdout.splitlines() if "nobody is addressed" in line]
+    rows = json.loads(circular(home, "check", "1", "--format", "json").stdout)
+    missing = [row["where"] for row in rows if row["code"] == "state-without-addressee"]
+    assert len(missing) > 100
+    assert len(told) == 2
+    assert told[0].endswith("[state-without-addressee]")
+    assert "there is one in Geneva" in told[1]
+    assert all(where in "".join(told) for where in missing)
+
+
+def test_an_update_voids_the_time_of_sending(home: Path):
+    """A circular that is a draft again does not leave at the time that was set for what had been approved."""
+    circular(home, "new", "../circular")
+    assert circular(home, "approve", "1").returncode == 0
+    assert circular(home, "schedule", "1", "--at", "2099-07-07T09:00").returncode == 4
+    toml = home.parent / "circular" / "circular.toml"
+    toml.write_text(toml.read_text("utf-8").replace("Salle A", "Salle B"), "utf-8")
+    assert "This voids the time at which it was to be sent." in circular(home, "update", "1").stdout
+    assert circular(home, "approve", "1").returncode == 0
+    listed = json.loads(chancery("reminders", "list", "--format", "json", cwd=home).stdout)
+    assert [row["state"] for row in listed] == ["cancelled"]
 
 
 def test_errors_in_the_text_end_a_check_with_one(home: Path):
@@ -150,6 +179,7 @@ def test_errors_in_the_text_end_a_check_with_one(home: Path):
         (("new", "nowhere"), "there is no such folder"),
         (("check", "AUS/2099/044"), "there is no such circular"),
         (("show", "9"), "there is no such circular"),
+        (("show", "9" * 30), "there is no such circular"),
         (("approve", "1", "--waive", "x"), "a reason is needed"),
         (("preview", "1", "--for", "Atlantis"), "Atlantis"),
         (("start", "../circular"), "it holds a circular already"),

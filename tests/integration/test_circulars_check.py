@@ -119,7 +119,7 @@ async def test_doubtful_things_are_warned_of(database: Database, clock: ManualCl
     told = await found(desk, other)
     assert {
         "reply-by-past",
-        "reply-by-before-date",
+        "reply-past",
         "address-twice:mission@norway.example",
         "same-subject:AUS/2006/001",
         "audience-not-worded:PER.fr",

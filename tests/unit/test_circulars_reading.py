@@ -108,7 +108,10 @@ def test_issuers_of_the_file(folder: Folder):
 
 
 WRONG = [
-    ("subject = {", "subjekt = {", "subject is missing"),
+    ("subject = {", "# subject = {", "subject is missing"),
+    ("subject = {", "subjekt = {", "line 2, subjekt: there is no key 'subjekt' here. Did you mean subject"),
+    ('subject = { en = "', 'subject = { en = "One\\nBcc: x@y.example ', "line 2, subject: a subject is one line"),
+    ('salutation = { en = "Dear friends,"', 'salutation = { en = "own"', '"own" is for all languages'),
     ("salutation = {", "salutatoin = {", "Did you mean salutation"),
     ("date = 2006-07-07", "date = 7.7.2006", "line 9"),
     ("date = 2006-07-07", 'date = "7 July"', "line 9, date: '7 July' is no date"),
@@ -158,10 +161,21 @@ def test_wrong_input_is_told_in_one_line(folder: Folder, old: str, new: str, tol
     assert "\n" not in str(error.value)
 
 
+def test_own_salutation_in_every_language(folder: Folder):
+    """Who writes "own" in each language means each organization's own, not the word."""
+    start = folder.toml.index("salutation = ")
+    end = folder.toml.index("\n", start)
+    folder.replace(folder.toml[start:end], 'salutation = { en = "own", fr = "own" }')
+    assert reading.read(folder.path).salutation == "own"
+
+
 def test_missing_things_are_named(folder: Folder, tmp_path: Path):
     """A missing folder, file or text, an empty enclosure and a text that is not UTF-8 are each told."""
     with pytest.raises(CircularError, match="there is no such folder"):
         reading.read(tmp_path / "nowhere")
+    (tmp_path / "sheet.csv").touch()
+    with pytest.raises(CircularError, match="it is a file, and a circular is a folder"):
+        reading.read(tmp_path / "sheet.csv")
     (tmp_path / "empty").mkdir()
     with pytest.raises(CircularError, match=r"it holds no circular\.toml"):
         reading.read(tmp_path / "empty")
