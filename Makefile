@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: help demo test check lock bench clean
+.PHONY: help demo test packages check lock bench clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -24,8 +24,11 @@ $(VENV)/.test: $(VENV)/.main requirements-test.lock
 demo: $(VENV)/.main ## two circulars and a reminder through real SMTP; leaves a folder demo/ to look at
 	$(BIN)/chancery demo
 
-test: check ## everything that CI runs
+test: check packages ## everything that CI runs
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+packages: $(VENV)/.test ## Debian's packages that tests need: installed when root, else named
+	@$(BIN)/python tests/packages.py
 
 check: $(VENV)/.test ## style, types, layers
 	$(BIN)/ruff check .
@@ -38,7 +41,7 @@ bench: $(VENV)/.test ## the benchmarks; figures are ratios within one run
 
 lock: ## make the two lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build -o requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build --group test -c requirements.lock -o requirements-test.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra postgres --group build --group test -c requirements.lock -o requirements-test.lock
 
 clean: ## remove what make built
 	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
