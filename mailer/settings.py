@@ -62,7 +62,9 @@ class Relay(Section):
     password_file: str | None = None
     connections: Annotated[int, Field(ge=1, le=500)] = 10
     per_minute: Annotated[int, Field(ge=0)] = 0
+    recipients_per_day: Annotated[int, Field(ge=0)] = 0
     letters_per_connection: Annotated[int, Field(ge=0)] = 100
+    max_age: Seconds = 600
     bounces: Bounces = Bounces.TOKEN
     helo: str | None = None
     timeouts: Timeouts = Timeouts()

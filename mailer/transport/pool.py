@@ -4,7 +4,7 @@
 decides when it takes the next letter, and a pipelined lane can take it while the present one's content is still on its way.
 
 - A lane is one connection, made when there is a letter for it, up to `relay.connections`. It ends after `letters_per_connection`
-  letters, at `AGE`, after `IDLE` without work, or when the connection fails; a new one takes its place when letters wait.
+  letters, after `relay.max_age`, after `IDLE` without work, or when the connection fails; a new one takes its place when letters wait.
 - Until a connection has succeeded, one is tried at a time: a wrong password costs one attempt, not one per lane.
 - After a failure no connection is tried until a back-off has passed (`FIRST` seconds by the clock, doubled up to `LONGEST`; a
   failure that a person has to mend, the longest at once). While other lanes live, they carry the queue (a relay may want fewer
@@ -38,8 +38,8 @@ _log = logging.getLogger(__name__)
 FIRST, LONGEST = 2.0, 60.0
 #: real seconds before each further look for a connection, where letters went well until the failure
 LOOKS = (0.05, 0.3, 1.0)
-#: seconds that a connection is used, and kept without work (below Postfix's limit of 300 and Exchange's of 600)
-AGE, IDLE = 600.0, 30.0
+#: seconds that a connection is kept without work (below Postfix's limit of 300 and Exchange's of 600)
+IDLE = 30.0
 
 _STOPPING = Verdict(Fate.NOT_TRIED, Scope.RECIPIENT, "sending was stopped before this letter's turn")
 
@@ -191,7 +191,7 @@ class SmtpTransport:
 
     def _worn(self, connection: Connection, born: float) -> bool:
         limit = self._relay.letters_per_connection
-        return self._stopped or (0 < limit <= connection.carried) or self._clock.running() - born > AGE
+        return self._stopped or (0 < limit <= connection.carried) or self._clock.running() - born > self._relay.max_age
 
     async def _connect(self, flight: Flight) -> Connection | None:
         """A connection; None: there is none to be had, and *flight* is back in the queue or answered."""

@@ -80,6 +80,17 @@ async def test_an_old_connection_is_not_used_on(tmp_path, clock):
         assert [each.connection for each in server.taken] == [1, 1, 2]
 
 
+async def test_the_age_of_connections_can_be_set(tmp_path, clock):
+    """A relay whose `max_age` is a minute gets a new connection after a minute."""
+    async with open_pool(tmp_path, clock, connections=1, max_age=60) as (transport, server):
+        await send(transport, 1)
+        clock.advance(dt.timedelta(seconds=59))
+        await send(transport, 1)
+        clock.advance(dt.timedelta(seconds=2))
+        await send(transport, 2)
+        assert [each.connection for each in server.taken] == [1, 1, 1, 2]
+
+
 async def test_goodbye_is_said(tmp_path, clock):
     """Closing says QUIT on every idle connection."""
     async with open_pool(tmp_path, clock, connections=3, options=Options()) as (transport, server):

@@ -110,6 +110,16 @@ def test_each_preset_fits(home: Path, name: str):
     assert shown(loaded)["relays.main.connections"][1] == f"preset {name}"
 
 
+@pytest.mark.parametrize(
+    ("name", "limits"), [("microsoft365", (3, 30, 10_000)), ("google", (3, 60, 2_000)), ("postfix", (10, 0, 0))]
+)
+def test_presets_keep_to_the_limits_of_their_provider(home: Path, name: str, limits: tuple[int, int, int]):
+    """Connections, letters a minute and recipients a day are those that the provider allows, with the mailbox in the envelope."""
+    relay = load(write(home, LEAST.replace("[relays.main]", f'[relays.main]\npreset = "{name}"')), {}).settings.relays
+    assert (relay["main"].connections, relay["main"].per_minute, relay["main"].recipients_per_day) == limits
+    assert relay["main"].bounces == ("token" if name == "postfix" else "plain")
+
+
 @pytest.mark.parametrize("password", ["12345", "true", "null", '{"a": 1}', '["x"]', " blank ", "pass=wörd#1"])
 def test_a_password_from_the_environment_is_taken_as_it_is(home: Path, password: str):
     """A password is a text, whatever else it looks like."""
