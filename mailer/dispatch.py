@@ -20,7 +20,7 @@ from mailer.circulars.frozen import Frozen
 from mailer.circulars.models import Circular
 from mailer.circulars.snapshot import load_frozen
 from mailer.circulars.states import CircularState
-from mailer.delivery.batches import Batches
+from mailer.delivery.batches import Batches, Watch
 from mailer.delivery.journal import Journal, boot_id
 from mailer.delivery.pace import Pace
 from mailer.delivery.recover import Recovered, Recovery
@@ -152,6 +152,7 @@ async def sending(
     what: str,
     make_transport: MakeTransport | None = None,
     told: Callable[[Firing], None] | None = None,
+    watch: Sequence[Watch] = (),
 ) -> AsyncIterator[Sending]:
     """Take the home's lock, take in what a death left behind, and put together what sends.
 
@@ -160,6 +161,7 @@ async def sending(
         what: `serve` or `send`, for whoever finds the home busy.
         make_transport: default: SMTP, by the settings.
         told: called with what came of each schedule.
+        watch: told of every attempt, once its outcome is in the rows.
 
     Raises:
         HomeBusy: another process sends from this home.
@@ -181,7 +183,9 @@ async def sending(
         )
         recovered = await recovery.run()
         journal = Journal(folder, this_epoch)
-        built = _build(app, journal, recovered, make_transport or (lambda relay: smtp_transport(app, relay)), told)
+        built = _build(
+            app, journal, recovered, make_transport or (lambda relay: smtp_transport(app, relay)), told, watch
+        )
         try:
             yield built
         finally:
@@ -197,10 +201,15 @@ def _build(
     recovered: Recovered,
     make_transport: MakeTransport,
     told: Callable[[Firing], None] | None,
+    watch: Sequence[Watch],
 ) -> Sending:
     lease = dt.timedelta(seconds=app.settings.delivery.lease)
     batches = Batches(
-        app.database, lease=lease, zone=ZoneInfo(app.settings.calendar.timezone), no_longer_due=no_longer_due
+        app.database,
+        lease=lease,
+        zone=ZoneInfo(app.settings.calendar.timezone),
+        no_longer_due=no_longer_due,
+        watch=watch,
     )
     engine = Embedded([batches], app.clock)
     delivery = Delivery(sessions=app.database, clock=app.clock, hooks=app.hooks, hand_on=engine.hand_on)

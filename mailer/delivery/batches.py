@@ -6,8 +6,9 @@
 """
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 
 from sqlalchemy import bindparam, func, or_, select, update
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import CircularState, RecipientState
-from mailer.database import Sessions
+from mailer.database import Sessions, after_commit
 from mailer.delivery import account
 from mailer.delivery.account import Change
 from mailer.delivery.claims import Claim, NoLongerDue, Run, claim, nothing_lapses
@@ -35,6 +36,8 @@ class Told:
     Attributes:
         left: content began at this time; None: it did not.
         fruitless: it came back without content through no fault that the relay named.
+        size: octets of the letter; 0: it was not made.
+        seconds: from the start of the content to the relay's last word on it; None: there was none.
     """
 
     claim: Claim
@@ -42,6 +45,12 @@ class Told:
     left: dt.datetime | None
     sha256: str | None
     fruitless: bool
+    size: int = 0
+    seconds: float | None = None
+
+
+#: Told of attempts once the rows have what became of them: log lines, counters, a rehearsal. It must not wait for anything.
+Watch = Callable[[Run, Sequence[Told]], None]
 
 
 class Batches:
@@ -54,6 +63,7 @@ class Batches:
         lease: dt.timedelta,
         zone: dt.tzinfo = dt.UTC,
         no_longer_due: NoLongerDue = nothing_lapses,
+        watch: Sequence[Watch] = (),
     ) -> None:
         """Look at the rows of *sessions*; *zone* says which day it is where the secretariat sits."""
         self._sessions = sessions
@@ -61,6 +71,7 @@ class Batches:
         #: the circular that had its turn last
         self._last = 0
         self._no_longer_due = no_longer_due
+        self._watch = watch
 
     # --- who may work at what -------------------------------------------------------------------------------------
 
@@ -223,6 +234,8 @@ class Batches:
     ) -> None:
         if not told:
             return
+        for watch in self._watch:
+            after_commit(session, partial(watch, run, told))
         changes = [change for one in told for change in one.changes]
         if late:
             changes = await still_open(session, changes)

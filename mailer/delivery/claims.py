@@ -54,6 +54,7 @@ class Claim:
     Attributes:
         to, cc: mailboxes of the header, (name, address).
         targets: the recipients this attempt is for.
+        organization: whose letter it is.
     """
 
     attempt: str
@@ -67,6 +68,7 @@ class Claim:
     cc: tuple[tuple[str, str], ...]
     targets: tuple[Target, ...]
     fruitless: int
+    organization: int = 0
 
 
 #: Which of these letters (ids) are no longer due, with the reason; asked within the claiming transaction.
@@ -201,6 +203,7 @@ def _judge(
         cc=cc,
         targets=tuple(targets),
         fruitless=letter.fruitless,
+        organization=letter.organization_id,
     )
 
 

@@ -13,7 +13,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mailer.circulars.compose import Composed, LetterRow, compose
 from mailer.circulars.frozen import Frozen
@@ -170,6 +170,8 @@ class _BatchRun:
         self._flying: set[asyncio.Task[Told]] = set()
         self._told: list[Told] = []
         self._begun: dict[str, dt.datetime] = {}
+        #: seconds from the start of the content to the relay's last word, of attempts that are not yet told
+        self._took: dict[str, float] = {}
         self._held: set[str] = set()
         self._digests: dict[str, str] = {}
         #: the last claim found nothing more that is due
@@ -202,7 +204,10 @@ class _BatchRun:
 
     def after_reply(self, attempt: str, results: Sequence[Result]) -> None:
         """Note the relay's last word."""
-        self._of.journal.answered(attempt, self._of.clock.now(), results)
+        now = self._of.clock.now()
+        self._of.journal.answered(attempt, now, results)
+        if (begun := self._begun.get(attempt)) is not None:
+            self._took[attempt] = (now - begun).total_seconds()
 
     def _beat(self) -> None:
         half = self._lease / 2
@@ -359,7 +364,8 @@ class _BatchRun:
         self._held.discard(claim.attempt)
         del self._digests[claim.attempt]
         left = self._begun.pop(claim.attempt, None)
-        return self._judge.told(claim, results, left=left, sha256=composed.sha256, held=held)
+        told = self._judge.told(claim, results, left=left, sha256=composed.sha256, held=held)
+        return replace(told, size=composed.size, seconds=self._took.pop(claim.attempt, None))
 
     def _compose(self, claim: Claim) -> Composed:
         row = LetterRow(
