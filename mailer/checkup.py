@@ -133,7 +133,7 @@ def rights(home: Path) -> Iterator[Line]:
 
 
 def _private(home: Path) -> Iterator[Path]:
-    for pattern in (settings_loader.FILE, f"{DATABASE_FILE}*", "*.password"):
+    for pattern in (settings_loader.FILE, f"{DATABASE_FILE}*", "*.password", "*.secret"):
         yield from (path for path in sorted(home.glob(pattern)) if path.is_file())
 
 
@@ -186,21 +186,22 @@ async def database(home: Path, settings: Settings) -> Line:
 
 
 def secrets(name: str, relay: Relay, home: Path) -> Iterator[Line]:
-    """Whether a relay's password file is there and closed to others."""
-    if relay.password_file is None:
-        return
-    path = home / relay.password_file
-    if not path.is_file():
-        yield Line(
-            f"relay {name}",
-            Light.RED,
-            f"its password file {path} is not there",
-            f"write the password into it, then: chmod 600 {path}",
-        )
-    elif (
-        stat.S_IMODE(path.stat().st_mode) & 0o077 and path.parent != home
-    ):  # in the home it is told with the other files
-        yield Line(f"relay {name}", Light.RED, f"others can read {path}", f"chmod 600 {path}")
+    """Whether a relay's files of secrets are there and closed to others."""
+    for file, what in ((relay.password_file, "password"), (relay.oauth.client_secret_file, "client secret")):
+        if file is None:
+            continue
+        path = home / file
+        if not path.is_file():
+            yield Line(
+                f"relay {name}",
+                Light.RED,
+                f"its {what} file {path} is not there",
+                f"write the {what} into it, then: chmod 600 {path}",
+            )
+        elif stat.S_IMODE(path.stat().st_mode) & 0o077 and path not in _private(
+            home
+        ):  # else told with the home's files
+            yield Line(f"relay {name}", Light.RED, f"others can read {path}", f"chmod 600 {path}")
 
 
 async def reach(name: str, relay: Relay, home: Path, now: dt.datetime) -> Line:

@@ -37,6 +37,30 @@ class Bounces(StrEnum):
     NONE = "none"  #: the null sender
 
 
+class Auth(StrEnum):
+    """How we log in to a relay."""
+
+    PLAIN = "plain"
+    LOGIN = "login"
+    XOAUTH2 = "xoauth2"  #: by an access token, which a command or an OAuth endpoint gives
+
+
+class OAuth(Section):
+    """Where an access token is had for client credentials (RFC 6749, 4.4)."""
+
+    token_url: str | None = None
+    client_id: str | None = None
+    client_secret: SecretStr | None = None
+    client_secret_file: str | None = None
+    scope: str | None = None
+    ca_file: str | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything but the scope, which a preset may bring, is set."""
+        return any((self.token_url, self.client_id, self.client_secret, self.client_secret_file))
+
+
 class Timeouts(Section):
     """Seconds per phase (RFC 5321, 4.5.3.2)."""
 
@@ -58,8 +82,10 @@ class Relay(Section):
     allow_clear_text: bool = False
     ca_file: str | None = None
     username: str | None = None
+    auth: Auth | None = None
     password: SecretStr | None = None
     password_file: str | None = None
+    token_command: list[str] | None = None
     connections: Annotated[int, Field(ge=1, le=500)] = 10
     per_minute: Annotated[int, Field(ge=0)] = 0
     recipients_per_day: Annotated[int, Field(ge=0)] = 0
@@ -67,7 +93,13 @@ class Relay(Section):
     max_age: Seconds = 600
     bounces: Bounces = Bounces.TOKEN
     helo: str | None = None
+    oauth: OAuth = OAuth()
     timeouts: Timeouts = Timeouts()
+
+    @property
+    def by_token(self) -> bool:
+        """Whether the login is by an access token."""
+        return self.auth is Auth.XOAUTH2 or (self.auth is None and (self.token_command is not None or self.oauth.begun))
 
 
 class Sender(Section):

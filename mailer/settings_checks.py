@@ -5,7 +5,10 @@ import re
 import string
 from collections.abc import Iterator
 from typing import get_args
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
+
+from pydantic import SecretStr
 
 from lists.errors import BadInput
 from mailer.settings import Languages, Relay, Sender, Settings, Text, Tls
@@ -75,13 +78,6 @@ def _relay(key: Key, relay: Relay) -> Iterator[Problem]:
             "correct one of the two if the relay does not answer",
             stops=False,
         )
-    secret = relay.password is not None or relay.password_file is not None
-    if relay.password is not None and relay.password_file is not None:
-        yield Problem((*key, "password"), "both password and password_file are given", "keep one of them")
-    if relay.username is not None and not secret:
-        yield Problem((*key, "username"), "there is a username but no password", 'add password_file = "relay.password"')
-    if relay.username is None and secret:
-        yield Problem((*key, "username"), "there is a password but no username", 'add username = "..."')
     for field in ("username", "helo"):
         value = getattr(relay, field)
         if value is not None and (not value.strip() or not value.isprintable()):
@@ -90,6 +86,113 @@ def _relay(key: Key, relay: Relay) -> Iterator[Problem]:
                 "it is empty, or holds characters that can't be seen",
                 "write it again, or delete the line",
             )
+    yield from (_token if relay.by_token else _password)(key, relay)
+
+
+def _password(key: Key, relay: Relay) -> Iterator[Problem]:
+    """What is wrong with a login by password, or without one."""
+    secret = relay.password is not None or relay.password_file is not None
+    if relay.password is not None and relay.password_file is not None:
+        yield Problem((*key, "password"), "both password and password_file are given", "keep one of them")
+    elif relay.password is not None:
+        yield from _secret((*key, "password"), relay.password)
+    if relay.username is not None and not secret:
+        yield Problem(
+            (*key, "username"),
+            "there is a username but no password",
+            'add password_file = "relay.password"; for an access token see auth in config/default.toml',
+        )
+    if relay.username is None and secret:
+        yield Problem((*key, "username"), "there is a password but no username", 'add username = "..."')
+    if relay.username is None and relay.auth is not None and not secret:
+        yield Problem((*key, "auth"), "there is no username to log in with", 'add username = "...", or delete auth')
+    for field, given in (("token_command", relay.token_command is not None), ("oauth", relay.oauth.begun)):
+        if given:
+            yield Problem(
+                (*key, field),
+                f'it gives an access token, and auth = "{relay.auth}" wants a password',
+                'set auth = "xoauth2", or delete it',
+            )
+
+
+def _token(key: Key, relay: Relay) -> Iterator[Problem]:
+    """What is wrong with a login by access token."""
+    oauth = relay.oauth
+    if relay.username is None:
+        yield Problem(
+            (*key, "username"), "an access token is for a mailbox, and none is named", 'add username = "its address"'
+        )
+    for field in ("password", "password_file"):
+        if getattr(relay, field) is not None:
+            yield Problem(
+                (*key, field), "the login is by access token and needs no password", "keep one of the two ways"
+            )
+    if relay.token_command is not None:
+        if oauth.begun:
+            yield Problem(
+                (*key, "token_command"), "the access token would come from here and from oauth", "keep one of them"
+            )
+        if not relay.token_command or not relay.token_command[0].strip() or "\0" in "".join(relay.token_command):
+            yield Problem(
+                (*key, "token_command"), "it names no program", 'write it as ["/path/of/program", "argument"]'
+            )
+        return
+    where = (*key, "oauth")
+    if not oauth.begun:
+        yield Problem(
+            (*key, "auth"),
+            "it does not say where the access token comes from",
+            f"add token_command, or a section [{'.'.join(where)}] with token_url, client_id and client_secret_file",
+        )
+        return
+    if oauth.token_url is None:
+        yield Problem((*where, "token_url"), "it is missing", 'add token_url = "https://..."')
+    elif (why := _no_token_url(oauth.token_url)) is not None:
+        yield Problem((*where, "token_url"), why, 'write it as "https://login.example.org/token"')
+    if oauth.client_id is None:
+        yield Problem((*where, "client_id"), "it is missing", 'add client_id = "..."')
+    for field in ("client_id", "scope"):
+        value = getattr(oauth, field)
+        if value is not None and (not value.strip() or not value.isprintable()):
+            yield Problem((*where, field), "it is empty, or holds characters that can't be seen", "write it again")
+    if oauth.client_secret is not None and oauth.client_secret_file is not None:
+        yield Problem(
+            (*where, "client_secret"), "both client_secret and client_secret_file are given", "keep one of them"
+        )
+    elif oauth.client_secret is not None:
+        yield from _secret((*where, "client_secret"), oauth.client_secret)
+    elif oauth.client_secret_file is None:
+        yield Problem((*where, "client_secret_file"), "it is missing", 'add client_secret_file = "relay.secret"')
+
+
+def _secret(key: Key, secret: SecretStr) -> Iterator[Problem]:
+    if why := no_secret(secret.get_secret_value()):
+        yield Problem(key, why, "write it again")
+
+
+def no_secret(text: str) -> str | None:
+    """Why *text* can't be a password or a secret; None: it can."""
+    if not text:
+        return "it is empty"
+    if any(character < " " or character == "\x7f" for character in text):
+        return "it holds a line break or another control character"
+    return None
+
+
+def _no_token_url(url: str) -> str | None:
+    """Why *url* can't be asked for a token; None: it can."""
+    if not (url.isascii() and url.isprintable() and " " not in url):
+        return "it holds a blank, or characters that no web address has"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "it is no web address"
+    if parts.scheme not in {"https", "http"} or not host or "@" in parts.netloc or parts.fragment:
+        return "it is no web address of a token endpoint"
+    if parts.scheme == "http" and not is_loopback(host):
+        return "the secret would go there in clear text"
+    return None
 
 
 def _sender(key: Key, sender: Sender, relays: list[str]) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ from pydantic_settings.exceptions import SettingsError as VariableError
 
 from mailer import shipped, tomlfile
 from mailer.errors import SettingsError
-from mailer.settings import Settings
+from mailer.settings import Relay, Settings
 from mailer.settings_checks import problems
 from mailer.settings_shape import STAND_INS, Key, Problem, leaves, near, problem_of_shape
 
@@ -148,20 +148,24 @@ class _Merge:
                 )
                 continue
             says = tomlfile.read(shipped.folder("config") / "presets" / f"{preset}.toml", SettingsError)
-            for field, value in says.data.items():
-                if field not in relay:
-                    self._set(("relays", name, field), value, f"preset {preset}")
+            for path, value in leaves(Relay, says.data):
+                if not _said(relay, path):
+                    self._set(("relays", name, *path), value, f"preset {preset}")
 
     def settle_passwords(self) -> None:
         """A password given in a higher layer, such as the environment, takes the place of a lower one's file, and the reverse."""
         relays = self.data.get("relays")
         for name, relay in relays.items() if isinstance(relays, dict) else ():
-            keys = [("relays", name, field) for field in ("password", "password_file")]
-            if isinstance(relay, dict) and all(key in self._rank for key in keys):
-                low, high = sorted(keys, key=self._rank.__getitem__)
-                if self._rank[low] < self._rank[high]:
-                    relay.pop(low[-1])
-                    self.origins.pop(low)
+            for place, section, field in (
+                (relay, (), "password"),
+                (relay.get("oauth") if isinstance(relay, dict) else None, ("oauth",), "client_secret"),
+            ):
+                keys = [("relays", name, *section, each) for each in (field, f"{field}_file")]
+                if isinstance(place, dict) and all(key in self._rank for key in keys):
+                    low, high = sorted(keys, key=self._rank.__getitem__)
+                    if self._rank[low] < self._rank[high]:
+                        place.pop(low[-1])
+                        self.origins.pop(low)
 
     def error(self, problem: Problem) -> SettingsError:
         """The problem, with the place where the setting stands."""
@@ -291,6 +295,18 @@ def _stand_in(data: dict[str, Any], key: Key) -> None:
         place.pop(key[-1], None)
         if key[-1] in STAND_INS and len(key) == 3 and key[0] in {"relays", "senders"}:  # noqa: PLR2004 - section, name, field
             place[key[-1]] = STAND_INS[key[-1]]
+
+
+def _said(data: Mapping[str, Any], path: Key) -> bool:
+    """Whether *data* has something at *path*, or something other than a section on the way to it."""
+    place: Any = data
+    for part in path:
+        if not isinstance(place, Mapping):
+            return True
+        if part not in place:
+            return False
+        place = place[part]
+    return True
 
 
 def _covers(upper: Key, lower: Key) -> bool:

@@ -67,6 +67,17 @@ class Login:
         return Given(*given, token=self._mechanism == b"XOAUTH2")
 
 
+class Declined:
+    """After a wrong token: the client has to answer the challenge that tells of it, and gets its no."""
+
+    #: base64 of JSON, as providers send it
+    challenge = base64.b64encode(b'{"status":"401","schemes":"bearer","scope":"https://mail.rehearsal.test/"}').decode()
+
+    def answer(self, _line: bytes) -> Given | str:
+        """Whatever the client says."""
+        raise Refusal("535 5.7.8 This token is not right")
+
+
 def plain(response: bytes) -> tuple[str, str] | None:
     """User and password of an AUTH PLAIN response (RFC 4616); None where it is not one."""
     parts = (unbase64(response) or b"").split(b"\0")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mailer.rehearsal import grammar
 from mailer.rehearsal.faults import Manner, Occasion, Rule
 from mailer.rehearsal.grammar import Refusal
-from mailer.rehearsal.login import Given, Login
+from mailer.rehearsal.login import Declined, Given, Login
 from mailer.rehearsal.options import TlsMode
 from mailer.rehearsal.record import Received, RefusedRcpt, headers_of
 from mailer.rehearsal.wire import Wire, wire_form
@@ -46,7 +46,7 @@ class Session(Wire):
         self._lies = False
         self._strips_tls = False
         self._offer = grammar.Offer()
-        self._login: Login | None = None
+        self._login: Login | Declined | None = None
         self._content_rule: Rule | None = None
         self._content_begun = False
         self._forget_letter()
@@ -237,6 +237,10 @@ class Session(Wire):
         if right and (rule is None or rule.code in {None, 235}):
             self._user = given.user
         self._event("auth", user=given.user, right=right)
+        if given.token and not right and rule is None:
+            self._login = Declined()
+            self.say(f"334 {Declined.challenge}\r\n".encode())
+            return
         self._answer("235 2.7.0 Welcome" if right else "535 5.7.8 User or password is not right", rule)
 
     # --- a letter ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""What a relay's settings need from this machine before a connection: TLS rules, the password, our name. Read anew at each connect."""
+"""What a relay's settings need from this machine before a connection: TLS rules, the password, our name.
+
+Read anew at each connect.
+"""
 
 import ipaddress
 import os
@@ -6,8 +9,14 @@ import ssl
 import stat
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from mailer.errors import SettingsError
-from mailer.settings import Relay, Tls
+from mailer.settings import OAuth, Relay, Tls
+from mailer.settings_checks import no_secret
+
+#: octets of a secret's file that are read
+_SECRET_MOST = 64 * 1024
 
 
 def check(name: str, relay: Relay) -> None:
@@ -31,10 +40,12 @@ def check(name: str, relay: Relay) -> None:
         )
     if relay.password is not None and relay.password_file is not None:
         raise SettingsError("both password and password_file are set", where=where, remedy="Remove one of them")
-    if relay.username is not None and relay.password is None and relay.password_file is None:
+    if relay.username is not None and not relay.by_token and relay.password is None and relay.password_file is None:
         raise SettingsError(
             "there is a username and no password", where=where, remedy="Set password_file to a file that holds it"
         )
+    if relay.username is not None and not relay.username.isprintable():
+        raise SettingsError("the username holds characters that can't be seen", where=where, remedy="Write it again")
 
 
 def _is_loopback(host: str) -> bool:
@@ -57,13 +68,22 @@ def context(name: str, relay: Relay, home: Path) -> ssl.SSLContext | None:
     """
     if relay.tls is Tls.NONE:
         return None
-    path = None if relay.ca_file is None else home / relay.ca_file
+    return trusting(relay.ca_file, home, f"relays.{name}.ca_file")
+
+
+def trusting(ca_file: str | None, home: Path, where: str) -> ssl.SSLContext:
+    """TLS 1.2 or later, certificate and name checked, against *ca_file* in the home; None: against the system's authorities.
+
+    Raises:
+        SettingsError: the file can't be read, or holds no certificate.
+    """
+    path = None if ca_file is None else home / ca_file
     try:
         made = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=path)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
             f"the certificates in {path} can't be read ({_short(error)})",
-            where=f"relays.{name}.ca_file",
+            where=where,
             remedy="Give a file of certificates in PEM form, relative to the home",
         ) from error
     made.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -71,28 +91,42 @@ def context(name: str, relay: Relay, home: Path) -> ssl.SSLContext | None:
 
 
 def password(name: str, relay: Relay, home: Path) -> str:
-    """The relay's password, from the settings or from its file.
+    """The relay's password, from the settings or from its file; "" where there is none.
 
     Raises:
-        SettingsError: the file can't be read, is empty, or may be read by others.
+        SettingsError: the file can't be read, is empty, holds more than a line, or may be read by others.
     """
-    if relay.password is not None:
-        return relay.password.get_secret_value()
-    if relay.password_file is None:
+    return _secret(relay.password, relay.password_file, home, f"relays.{name}.password")
+
+
+def client_secret(name: str, oauth: OAuth, home: Path) -> str:
+    """The secret for the token endpoint; as `password`."""
+    return _secret(oauth.client_secret, oauth.client_secret_file, home, f"relays.{name}.oauth.client_secret")
+
+
+def _secret(given: SecretStr | None, file_name: str | None, home: Path, key: str) -> str:
+    """A secret as it is given, or the only line of its file. *key* is the setting; its file's is called the same with `_file`."""
+    if given is not None:
+        text = given.get_secret_value()
+        if why := no_secret(text):
+            raise SettingsError(why, where=key, remedy="Write it again")
+        return text
+    if file_name is None:
         return ""
-    path, where = home / relay.password_file, f"relays.{name}.password_file"
+    path, where, what = home / file_name, f"{key}_file", key.rpartition(".")[2].replace("_", " ")
+    remedy = f"Put the {what} there, as its only line"
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            text = file.read().decode("utf-8").rstrip("\r\n")
+            text = file.read(_SECRET_MOST).decode("utf-8-sig").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{path} can't be read ({_short(error)})", where=where, remedy="Put the password there, as its only line"
-        ) from error
+        raise SettingsError(f"{path} can't be read ({_short(error)})", where=where, remedy=remedy) from error
     if mode & stat.S_IRWXO:
         raise SettingsError(f"{path} is open to others on this machine", where=where, remedy=f"Run: chmod 600 {path}")
     if not text:
-        raise SettingsError(f"{path} is empty", where=where, remedy="Put the password there, as its only line")
+        raise SettingsError(f"{path} is empty", where=where, remedy=remedy)
+    if no_secret(text):
+        raise SettingsError(f"{path} holds more than one line of text", where=where, remedy=remedy)
     return text
 
 

@@ -29,6 +29,7 @@ from mailer.settings import Relay
 from mailer.transport import access, smtp
 from mailer.transport.base import Envelope, Fate, Gate, Payload, Reply, Result, Scope
 from mailer.transport.flight import Flight, inspect
+from mailer.transport.login import Login
 from mailer.transport.protocol import Connection
 from mailer.transport.verdict import Gone, Verdict
 
@@ -68,6 +69,7 @@ class SmtpTransport:
         self.name = name
         self.lanes = relay.connections
         self._relay, self._home, self._clock = relay, home, clock
+        self._login = Login(name, relay, home, clock)
         self._context: ssl.SSLContext | None = None
         self._queue: deque[Flight] = deque()
         self._tasks: dict[asyncio.Task[None], Connection | None] = {}
@@ -201,7 +203,7 @@ class SmtpTransport:
         try:
             if self._context is None:
                 self._context = access.context(self.name, self._relay, self._home)
-            connection = await smtp.connect(self.name, self._relay, self._home, self._context)
+            connection = await smtp.connect(self.name, self._relay, self._home, self._context, self._login)
         except smtp.Unavailable as error:
             self._fail(flight, error.verdict, error.said, beside=beside)
             return None

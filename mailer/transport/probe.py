@@ -10,8 +10,15 @@ from typing import cast
 from mailer.errors import RelayError
 from mailer.settings import Relay, Tls
 from mailer.transport import access, commands, smtp
+from mailer.transport.base import Scope
+from mailer.transport.login import NoWay
+from mailer.transport.oauth import NoToken
 from mailer.transport.protocol import Connection
-from mailer.transport.verdict import Phase
+from mailer.transport.verdict import Phase, judge, parse
+
+_WRONG = 535
+#: the table's own words for a login that is refused without more words
+_UNTOLD = judge(Phase.LOGIN, parse(f"{_WRONG} 5.7.8 No")).why
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +118,33 @@ def _why(name: str, relay: Relay, error: smtp.Unavailable) -> tuple[str, str]:
             "it does not offer to encrypt the connection (STARTTLS)",
             f'Check {at}.port (587 or 465 with tls = "implicit"); letters are not sent in the clear',
         )
-    if error.phase is Phase.LOGIN and error.said is None:
-        return (
-            "it offers no way to log in that we know",
-            f"Check {at}.port, or remove {at}.username if no login is needed",
-        )
-    if error.phase is Phase.LOGIN:
-        return (
-            "it does not accept the user name and password",
-            f"Check {at}.username and the password; some providers want a password made for programs",
-        )
+    if isinstance(cause, NoToken):
+        return cause.why, cause.remedy
+    if isinstance(cause, NoWay):
+        return cause.why, cause.remedy or f"Check {at}.port, or remove {at}.username if no login is needed"
+    if error.phase is Phase.LOGIN and error.verdict.scope is Scope.HOLD:
+        return _refused(at, relay, error)
     return error.verdict.why, "Ask whoever runs the mail server, and show them this line"
+
+
+def _refused(at: str, relay: Relay, error: smtp.Unavailable) -> tuple[str, str]:
+    """A login that the relay did not take, and what to do about it."""
+    if error.said is not None and error.said.code == _WRONG and relay.by_token:
+        return (
+            "it does not accept the access token for this mailbox",
+            f"Check {at}.username, and that the registered program may send for it; the scope has to be the mail server's",
+        )
+    if error.verdict.why != _UNTOLD:
+        return error.verdict.why, f"Ask whoever runs the mail server, and show them this line; see auth of {at}"
+    return (
+        "it does not accept the user name and password",
+        f"Check {at}.username and the password; some providers want a password made for programs",
+    )
 
 
 def _cause(error: BaseException) -> BaseException:
     """The most telling error of the chain that *error* was raised from."""
-    telling = (ssl.SSLError, socket.gaierror, ConnectionRefusedError, TimeoutError)
+    telling = (NoToken, NoWay, ssl.SSLError, socket.gaierror, ConnectionRefusedError, TimeoutError)
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, telling):

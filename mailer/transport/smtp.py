@@ -1,8 +1,7 @@
 """Opens a connection to a relay: socket, greeting, TLS, login, by aiosmtplib; then our own protocol takes it over.
 
 - TLS is what the settings say and never less: `starttls` without STARTTLS on offer is a failure, not clear text.
-- One AUTH attempt per connection. aiosmtplib's `login` tries every mechanism in turn with the same wrong password, which is how
-  accounts get locked; here the best one on offer is used once.
+- One AUTH attempt per connection (see `login`); an access token that was kept and is refused is worth one more connection.
 - The extensions are those of an EHLO after the login, since aiosmtplib forgets them at STARTTLS and relays change them at AUTH.
 - Each phase has its own time-out; each failure becomes an `Unavailable` with the verdict for the letters that wait.
 """
@@ -18,16 +17,16 @@ from typing import cast
 
 import aiosmtplib
 
+from mailer.clock import SystemClock
 from mailer.errors import SettingsError
 from mailer.settings import Relay, Tls
 from mailer.transport import access
 from mailer.transport.base import Fate, Reply, Scope
+from mailer.transport.login import Login, NoWay, Secret, perform
+from mailer.transport.oauth import NoToken
 from mailer.transport.protocol import Connection
 from mailer.transport.verdict import BadReply, Gone, Phase, Verdict, judge, judge_error, reply
 from mailer.transport.wire import Wire, take_over
-
-#: best first; over TLS a plain password is as safe as CRAM-MD5, and the relay may store it better
-_MECHANISMS = ("plain", "login", "cram-md5")
 
 
 class Unavailable(Exception):
@@ -53,7 +52,9 @@ class Session:
     mechanism: str | None
 
 
-async def connect(name: str, relay: Relay, home: Path, context: ssl.SSLContext | None) -> Connection:
+async def connect(
+    name: str, relay: Relay, home: Path, context: ssl.SSLContext | None, login: Login | None = None
+) -> Connection:
     """A connection that is ready for letters.
 
     Args:
@@ -61,19 +62,43 @@ async def connect(name: str, relay: Relay, home: Path, context: ssl.SSLContext |
         relay: its settings.
         home: where `password_file` is looked for.
         context: of `access.context`.
+        login: keeps the access token between connections; default: one for this connection.
 
     Raises:
         Unavailable: the relay, the network or the login did not allow it.
         SettingsError: the password can't be had, or clear text would leave this machine.
     """
-    session = await open_session(name, relay, home, context)
+    session = await open_session(name, relay, home, context, login)
     return Connection(session.wire, session.extensions, relay.timeouts)
 
 
-async def open_session(name: str, relay: Relay, home: Path, context: ssl.SSLContext | None) -> Session:
+async def open_session(
+    name: str, relay: Relay, home: Path, context: ssl.SSLContext | None, login: Login | None = None
+) -> Session:
     """As `connect`, for those who want to look at the session."""
     access.check(name, relay)
-    secret = access.password(name, relay, home) if relay.username is not None else ""
+    login = login or Login(name, relay, home, SystemClock())
+    secret = await _secret(login)
+    try:
+        return await _open(relay, context, secret)
+    except Unavailable as error:
+        if secret is None or error.phase is not Phase.LOGIN or error.verdict.scope is not Scope.HOLD:
+            raise
+        login.forget(secret)
+        if not secret.kept:
+            raise
+    return await _open(relay, context, await _secret(login))
+
+
+async def _secret(login: Login) -> Secret | None:
+    try:
+        return await login.secret()
+    except NoToken as error:
+        raise Unavailable(Phase.LOGIN, Verdict(Fate.NOT_TRIED, error.scope, error.why)) from error
+
+
+async def _open(relay: Relay, context: ssl.SSLContext | None, secret: Secret | None) -> Session:
+    """One connection, up to the EHLO after the login."""
     try:
         sock = await _reach(relay)
     except OSError as error:
@@ -100,7 +125,7 @@ async def open_session(name: str, relay: Relay, home: Path, context: ssl.SSLCont
 
 
 async def _greet(
-    client: aiosmtplib.SMTP, relay: Relay, secret: str, held: list[asyncio.BaseTransport]
+    client: aiosmtplib.SMTP, relay: Relay, secret: Secret | None, held: list[asyncio.BaseTransport]
 ) -> tuple[asyncio.BaseTransport, str | None]:
     """From the greeting to the EHLO after the login: the transport, and how we logged in. *held* gets all transports on the way."""
 
@@ -112,16 +137,20 @@ async def _greet(
                 held.append(client.transport)
 
     await step(Phase.GREETING, lambda: client.connect(timeout=relay.timeouts.greeting))
-    mechanism = None
+    mechanism: str | None = None
+
+    async def log_in(given: Secret) -> None:
+        nonlocal mechanism
+        mechanism = await perform(client, relay, given)
+
     if relay.tls is Tls.STARTTLS:
         await step(Phase.HELLO, client.ehlo)
         if not client.supports_extension("starttls"):
             raise Unavailable(Phase.TLS, _NO_TLS)
         await step(Phase.TLS, lambda: client.starttls(timeout=relay.timeouts.command))
-    if relay.username is not None:
+    if secret is not None:
         await step(Phase.HELLO, client.ehlo)
-        mechanism, login = _login(client)
-        await step(Phase.LOGIN, lambda: login(relay.username or "", secret))
+        await step(Phase.LOGIN, lambda: log_in(secret))
     await step(Phase.HELLO, client.ehlo)
     if client.transport is None:
         raise Unavailable(Phase.HELLO, judge_error(Gone(), Phase.HELLO))
@@ -168,6 +197,8 @@ async def _step(phase: Phase, act: Callable[[], Awaitable[object]]) -> None:
     """Do one step with aiosmtplib and turn its errors into ours."""
     try:
         await act()
+    except NoWay as error:
+        raise Unavailable(phase, Verdict(Fate.NOT_TRIED, Scope.HOLD, error.why)) from error
     except aiosmtplib.SMTPResponseException as error:
         if error.code in range(200, 600):
             said = reply(error.code, error.message.splitlines() or [""])
@@ -177,16 +208,6 @@ async def _step(phase: Phase, act: Callable[[], Awaitable[object]]) -> None:
         raise Unavailable(phase, judge_error(error, phase)) from error
 
 
-def _login(client: aiosmtplib.SMTP) -> tuple[str, Callable[[str, str], Awaitable[object]]]:
-    """The best mechanism on offer, and how to use it."""
-    known = {"plain": client.auth_plain, "login": client.auth_login, "cram-md5": client.auth_crammd5}
-    offered = [each for each in _MECHANISMS if each in client.server_auth_methods]
-    if not offered:
-        raise Unavailable(Phase.LOGIN, _NO_LOGIN)
-    return offered[0], known[offered[0]]
-
-
 _NO_TLS = Verdict(
     Fate.NOT_TRIED, Scope.HOLD, "our mail server does not encrypt the connection, and the settings require it"
 )
-_NO_LOGIN = Verdict(Fate.NOT_TRIED, Scope.HOLD, "our mail server offers no way to log in that we know")

@@ -125,7 +125,7 @@ REPLIES: tuple[Rule, ...] = (
     Rule(_only(Phase.TLS), "4", _ANY, Verdict(_free, _relay, "our mail server can't encrypt the connection just now")),
     Rule(_only(Phase.TLS), "", _ANY, Verdict(_free, _hold, "our mail server does not encrypt the connection, and the settings require it")),
     Rule(_only(Phase.LOGIN), "4", _ANY, Verdict(_free, _relay, "our mail server could not check our password just now")),
-    Rule(_only(Phase.LOGIN), "535", _ANY, Verdict(_free, _hold, "our mail server does not accept our user name and password")),
+    Rule(_only(Phase.LOGIN), "535", _ANY, Verdict(_free, _hold, "our mail server does not accept our login: the user name with its password or access token")),
     Rule(_only(Phase.LOGIN), "", _ANY, Verdict(_free, _hold, "our mail server does not let our account log in")),
     Rule(_SESSION, "421", _ANY, Verdict(_free, _relay, _BUSY)),
     Rule(_SESSION, "4", _ANY, Verdict(_free, _relay, _BUSY)),

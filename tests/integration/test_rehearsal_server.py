@@ -100,7 +100,9 @@ async def test_wrong_passwords_are_refused_and_mail_waits_for_the_right_one():
         assert await raw.ask("AUTH LOGIN") == "334 VXNlcm5hbWU6"
         assert await raw.ask(secret("u")) == "334 UGFzc3dvcmQ6"
         assert (await raw.ask(secret("wrong"))).startswith("535")
-        assert (await raw.ask("AUTH XOAUTH2 " + secret("user=u\1auth=Bearer p\1\1"))).startswith("535")
+        challenge = await raw.ask("AUTH XOAUTH2 " + secret("user=u\1auth=Bearer p\1\1"))
+        assert json.loads(base64.b64decode(challenge.removeprefix("334 ")))["status"] == "401"
+        assert (await raw.ask("")).startswith("535 5.7.8")
         assert (await raw.ask("AUTH XOAUTH2 " + secret("user=u\1auth=Bearer t\1\1"))).startswith("235")
         assert (await raw.ask("AUTH PLAIN " + secret("\0u\0p"))).startswith("503")
         assert (await raw.letter("a@y.example")).startswith("250")

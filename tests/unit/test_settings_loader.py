@@ -297,3 +297,101 @@ def test_no_file(tmp_path: Path):
     """A home without its file is told with the path."""
     with pytest.raises(SettingsError, match="no such file"):
         load(tmp_path, {})
+
+
+TOKEN = """
+[relays.main]
+preset = "microsoft365"
+username = "circulars@secretariat.example"
+[relays.main.oauth]
+token_url = "https://login.example.org/tenant/token"
+client_id = "id"
+client_secret_file = "relay.secret"
+[senders.secretariat]
+name = "Secretariat"
+address = "circulars@secretariat.example"
+"""
+
+
+def test_a_login_by_access_token(home: Path):
+    """An oauth section, or a token command, makes the login one by token; the preset fills in the scope beside what is given."""
+    loaded = load(write(home, TOKEN), {})
+    relay = loaded.settings.relays["main"]
+    assert (relay.by_token, relay.oauth.scope) == (True, "https://outlook.office365.com/.default")
+    assert shown(loaded)["relays.main.oauth.scope"][1] == "preset microsoft365"
+    assert loaded.warnings == ()
+    own = load(write(home, TOKEN.replace('client_id = "id"', 'client_id = "id"\nscope = "mine"')), {})
+    assert own.settings.relays["main"].oauth.scope == "mine"
+    plain = LEAST.replace("[relays.main]", '[relays.main]\nusername = "u"\ntoken_command = ["relay-token", "u"]')
+    assert load(write(home, plain), {}).settings.relays["main"].by_token
+    password = LEAST.replace("[relays.main]", '[relays.main]\npreset = "microsoft365"\nusername = "u"\npassword = "p"')
+    assert not load(write(home, password), {}).settings.relays["main"].by_token
+
+
+@pytest.mark.parametrize("secret", ["12345", "null", '{"a": 1}', "~.w8Q#x"])
+def test_a_client_secret_is_hidden_and_may_come_from_the_environment(home: Path, secret: str):
+    """It takes the place of the file, is a text whatever it looks like, and is never shown."""
+    loaded = load(write(home, TOKEN), {"CHANCERY_RELAYS__MAIN__OAUTH__CLIENT_SECRET": secret})
+    oauth = loaded.settings.relays["main"].oauth
+    assert oauth.client_secret is not None
+    assert (oauth.client_secret.get_secret_value(), oauth.client_secret_file) == (secret, None)
+    assert shown(loaded)["relays.main.oauth.client_secret"][0] == "******"
+    assert secret not in repr(loaded.settings) + json.dumps(loaded.rows())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('username = "circulars@secretariat.example"\n[', "[", "main.username: an access token is for a mailbox"),
+        ('username = "c', 'password = "p"\nusername = "c', "main.password: the login is by access token"),
+        (
+            'username = "c',
+            'token_command = ["x"]\nusername = "c',
+            "main.token_command: the access token would come from",
+        ),
+        ('username = "c', 'auth = "plain"\npassword = "p"\nusername = "c', "main.oauth: it gives an access token"),
+        ('username = "c', 'auth = "oauth2"\nusername = "c', "main.auth: it must be one of"),
+        ('client_id = "id"\n', "", "oauth.client_id: it is missing"),
+        ('client_id = "id"', 'client_id = "i\\u0000d"', "oauth.client_id: it is empty, or holds characters"),
+        ('client_secret_file = "relay.secret"\n', "", "oauth.client_secret_file: it is missing"),
+        ("client_secret_file", 'client_secret = "x"\nclient_secret_file', "both client_secret and client_secret_file"),
+        ('client_secret_file = "relay.secret"', 'client_secret = "a\\r\\nb"', "it holds a line break"),
+        ('token_url = "https://login.example.org/tenant/token"\n', "", "oauth.token_url: it is missing"),
+        ("https://login", "http://login", "the secret would go there in clear text"),
+        ("https://login", "ftp://login", "it is no web address"),
+        ("https://login", "https://me@login", "it is no web address"),
+        ("login.example.org/", "login.example.org:x/", "it is no web address"),
+        ("/tenant/", "/ten\\r\\nant/", "it holds a blank"),
+    ],
+)
+def test_one_problem_of_a_token(tmp_path: Path, old: str, new: str, said: str):
+    """Each mistake in a login by token is one line that names the setting."""
+    assert old in TOKEN
+    found = problems(tmp_path, TOKEN.replace(old, new, 1))
+    assert len(found) == 1, found
+    assert said in found[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("username = 'u'\nauth = 'xoauth2'", "main.auth: it does not say where the access token comes from"),
+        ("username = 'u'\ntoken_command = []", "main.token_command: it names no program"),
+        ("username = 'u'\ntoken_command = ['']", "main.token_command: it names no program"),
+        ("username = 'u'\npassword = 'p'\ntoken_command = 'get token'", "main.token_command: it must be a list"),
+        ('username = "u"\ntoken_command = ["a", "b\\u0000"]', "main.token_command: it names no program"),
+        ("auth = 'login'", "main.auth: there is no username"),
+        ('username = "u\\r\\nx"\npassword = "p"', "main.username: it is empty, or holds characters"),
+        ('username = "u\\u0000"\npassword = "p"', "main.username: it is empty, or holds characters"),
+        ('username = "u"\npassword = "p\\r\\nRSET"', "main.password: it holds a line break"),
+        ('username = "u"\npassword = "p\\u0000"', "main.password: it holds a line break or another control"),
+        ('helo = "a\\r\\nRSET"', "main.helo: it is empty, or holds characters"),
+        ("max_age = 0", "main.max_age: it must be more than 0"),
+        ("recipients_per_day = -1", "main.recipients_per_day: it must be at least 0"),
+    ],
+)
+def test_one_problem_of_a_login(tmp_path: Path, lines: str, said: str):
+    """Each mistake in a login is one line that names the setting; no line break or NUL reaches a relay."""
+    found = problems(tmp_path, LEAST.replace("[relays.main]", f"[relays.main]\n{lines}"))
+    assert len(found) == 1, found
+    assert said in found[0]
