@@ -79,6 +79,7 @@ class Rule:
         about: the last two numbers of the enhanced code; "7." any of that subject; "-" no enhanced code; "*" whatever.
         words: what the text holds, in small letters; "" whatever.
         verdict: what it means.
+        but: what the text does not hold, in small letters; "" whatever.
     """
 
     phases: frozenset[Phase]
@@ -86,6 +87,7 @@ class Rule:
     about: str
     verdict: Verdict
     words: str = ""
+    but: str = ""
 
     def fits(self, phase: Phase, code: str, about: str, text: str) -> bool:
         """Whether this line speaks of a reply `code text` in *phase*; *about* is "y.z", or "" without enhanced code."""
@@ -100,6 +102,7 @@ class Rule:
                 )
             )
             and self.words in text
+            and not (self.but and self.but in text)
         )
 
 
@@ -112,18 +115,45 @@ _FULL_RELAY = "our mail server has no room at the moment"
 _TOO_LARGE = "the letter is too large for the receiving side"
 _NO_SENDER = "our mail server does not accept letters from this sender's address"
 _FULL_BOX = "the mailbox is full"
+_QUOTA = "our account has sent as many letters as our mail server allows for now"
+_BANNED = "our mail server has shut our account out of sending"
+_NOT_AS = "our mail server does not let our account write in this sender's name"
+_CROWD = "our mail server finds that our account sends over too many connections at once"
+_NO_RELAY = "our mail server does not take letters from us for other offices; it may want a login"
+#: how a server tells what another one said, when it asks there before it answers us: then the words are not about us
+_QUOTES = "said:"
 _STRANGE = "our mail server gave an answer that does not fit the question"
 
 # fmt: off
 #: Replies that are not a yes. Sources: DESIGN section 5; RFC 5321, 3463, 5248, 4954; Microsoft's and Google's lists of replies.
 REPLIES: tuple[Rule, ...] = (
-    # What providers say about the sender, wherever they say it
-    Rule(_TALK, "", _ANY, Verdict(_free, _hold, "our mail server does not let our account write in this sender's name"), words="sendasdenied"),
-    Rule(_TALK, "", _ANY, Verdict(_free, _hold, "our account has sent as many letters as our mail server allows for now"), words="submissionquotaexceeded"),
-    Rule(_TALK, "432", "3.2", Verdict(_free, _hold, "our mail server finds that our account sends too much at once")),
+    # What providers say about the sender and our account, wherever they say it: Microsoft ...
+    Rule(_TALK, "", _ANY, Verdict(_free, _hold, _NOT_AS), words="sendasdenied"),
+    Rule(_TALK, "5", "7.60", Verdict(_free, _hold, _NOT_AS)),
+    Rule(_TALK, "", _ANY, Verdict(_free, _hold, _QUOTA), words="submissionquotaexceeded"),
+    Rule(_TALK, "", _ANY, Verdict(_free, _hold, "the mailbox that our letters leave from is full"), words="storedrv.submission.exception:quotaexceeded"),
+    Rule(_TALK, "432", "3.2", Verdict(_free, _relay, _CROWD)),
+    Rule(_TALK, "", _ANY, Verdict(_free, _relay, _CROWD), words="sender thread limit exceeded"),
+    Rule(_TALK, "5", _ANY, Verdict(_free, _hold, _BANNED), words="bad outbound sender"),
+    *(Rule(_TALK, "5", about, Verdict(_free, _hold, _BANNED)) for about in ("7.501", "7.502", "7.503", "7.705", "7.708", "7.750")),
+    # ... and Google
+    Rule(_TALK, "550", "4.5", Verdict(_free, _hold, _QUOTA)),
+    Rule(_TALK, "5", _ANY, Verdict(_free, _hold, _QUOTA), words="smtp relay limit exceeded"),
+    Rule(_TALK, "4", _ANY, Verdict(_free, _relay, "our account sends faster than our mail server allows"), words="smtp relay limit exceeded"),
+    Rule(_TALK, "5", _ANY, Verdict(_free, _hold, _NO_RELAY), words="credentials for relay"),
+    # Our mail server does not know us: not one letter would pass
+    Rule(_TALK, "530", _ANY, Verdict(_free, _hold, "our mail server takes letters over an encrypted connection only"), words="starttls"),
+    Rule(_TALK - {Phase.LOGIN}, "530", _ANY, Verdict(_free, _hold, "our mail server wants a login before it takes letters")),
+    *(
+        Rule(_only(Phase.RCPT), "55", _ANY, Verdict(_free, _hold, _NO_RELAY), words=words, but=_QUOTES)
+        for words in ("relay access denied", "relaying denied", "relay denied", "relay not permitted", "unable to relay")
+    ),
     # Before there is a letter
     Rule(_only(Phase.TLS), "4", _ANY, Verdict(_free, _relay, "our mail server can't encrypt the connection just now")),
     Rule(_only(Phase.TLS), "", _ANY, Verdict(_free, _hold, "our mail server does not encrypt the connection, and the settings require it")),
+    Rule(_only(Phase.LOGIN), "5", _ANY, Verdict(_free, _hold, "sending by programs is switched off for our mailbox"), words="smtpclientauthentication is disabled"),
+    Rule(_only(Phase.LOGIN), "5", _ANY, Verdict(_free, _hold, "our mail server takes no password from programs, only an access token"), words="basic authentication is disabled"),
+    Rule(_only(Phase.LOGIN), "534", _ANY, Verdict(_free, _hold, "our mail server wants a password made for programs, not that of the mailbox"), words="application-specific password"),
     Rule(_only(Phase.LOGIN), "4", _ANY, Verdict(_free, _relay, "our mail server could not check our password just now")),
     Rule(_only(Phase.LOGIN), "535", _ANY, Verdict(_free, _hold, "our mail server does not accept our login: the user name with its password or access token")),
     Rule(_only(Phase.LOGIN), "", _ANY, Verdict(_free, _hold, "our mail server does not let our account log in")),
@@ -146,6 +176,7 @@ REPLIES: tuple[Rule, ...] = (
     # A recipient is named
     Rule(_only(Phase.RCPT), "421", "3.", Verdict(_free, _relay, _BUSY)),
     Rule(_only(Phase.RCPT), "421", _ANY, Verdict(_later, _domain, "the receiving side wants letters at a slower pace")),
+    Rule(_only(Phase.RCPT), "4", "3.1", Verdict(_free, _relay, _FULL_RELAY)),
     Rule(_only(Phase.RCPT), "503", _ANY, Verdict(_free, _relay, _STRANGE)),
     # Leave to send is asked, or the content was sent
     Rule(_only(Phase.DATA), "421", _ANY, Verdict(_free, _relay, _BUSY)),

@@ -24,10 +24,69 @@ from mailer.transport.verdict import (
 #: phase, reply, fate and scope, a word of the sentence; in the table's order
 ROWS = [
     ("final", "554 5.2.252 SendAsDenied; not allowed", "not-tried hold", "sender's name"),
-    ("final", "554 5.2.0 STOREDRV; SubmissionQuotaExceededException", "not-tried hold", "as many letters"),
-    ("mail", "432 4.3.2 Concurrent connections limit exceeded", "not-tried hold", "too much at once"),
+    (
+        "final",
+        "550 5.7.60 SMTP; Client does not have permissions to send as this sender",
+        "not-tried hold",
+        "sender's name",
+    ),
+    (
+        "final",
+        "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; no",
+        "not-tried hold",
+        "as many letters",
+    ),
+    (
+        "final",
+        "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException.x",
+        "not-tried hold",
+        "leave from is full",
+    ),
+    ("mail", "432 4.3.2 Concurrent connections limit exceeded", "not-tried relay", "connections at once"),
+    (
+        "final",
+        "421 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded",
+        "not-tried relay",
+        "connections at once",
+    ),
+    ("final", "550 5.1.8 Access denied, bad outbound sender AS(42004)", "not-tried hold", "shut our account out"),
+    ("final", "550 5.7.501 Access denied, spam abuse detected", "not-tried hold", "shut our account out"),
+    ("final", "550 5.7.502 Access denied, banned sender", "not-tried hold", "shut our account out"),
+    ("final", "550 5.7.503 Access denied, banned sender", "not-tried hold", "shut our account out"),
+    ("final", "550 5.7.705 Access denied, tenant has exceeded threshold", "not-tried hold", "shut our account out"),
+    ("mail", "550 5.7.708 Access denied, traffic not accepted from this IP", "not-tried hold", "shut our account out"),
+    (
+        "mail",
+        "550 5.7.750 Client blocked from sending from unregistered domains",
+        "not-tried hold",
+        "shut our account out",
+    ),
+    ("final", "550 5.4.5 Daily user sending limit exceeded", "not-tried hold", "as many letters"),
+    ("rcpt", "550 5.7.1 Daily SMTP relay limit exceeded for customer", "not-tried hold", "as many letters"),
+    ("rcpt", "450 4.2.1 Peak SMTP relay limit exceeded for customer", "not-tried relay", "faster"),
+    ("mail", "550 5.7.1 Invalid credentials for relay [192.0.2.1]", "not-tried hold", "login"),
+    ("mail", "530 5.7.0 Must issue a STARTTLS command first", "not-tried hold", "encrypted"),
+    ("rcpt", "530 5.7.0 Authentication required", "not-tried hold", "login"),
+    ("rcpt", "554 5.7.1 <a@b.example>: Relay access denied", "not-tried hold", "login"),
+    ("rcpt", "550 5.7.1 <a@b.example>... Relaying denied", "not-tried hold", "login"),
+    ("rcpt", "550 5.7.0 Mail relay denied [192.0.2.1]", "not-tried hold", "login"),
+    ("rcpt", "550 relay not permitted", "not-tried hold", "login"),
+    ("rcpt", "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", "not-tried hold", "login"),
     ("tls", "454 4.7.0 TLS not available", "not-tried relay", "just now"),
     ("tls", "502 5.5.1 Unknown command", "not-tried hold", "encrypt"),
+    (
+        "login",
+        "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant",
+        "not-tried hold",
+        "switched off",
+    ),
+    (
+        "login",
+        "535 5.7.139 Authentication unsuccessful, basic authentication is disabled",
+        "not-tried hold",
+        "access token",
+    ),
+    ("login", "534 5.7.9 Application-specific password required", "not-tried hold", "made for programs"),
     ("login", "454 4.7.0 Temporary failure", "not-tried relay", "password"),
     ("login", "535 5.7.8 Wrong", "not-tried hold", "password"),
     ("login", "534 5.7.9 Mechanism too weak", "not-tried hold", "log in"),
@@ -48,6 +107,7 @@ ROWS = [
     ("mail", "555 5.5.4 Parameters", "not-tried hold", "refuses letters"),
     ("rcpt", "421 4.3.2 Shutting down", "not-tried relay", "busy"),
     ("rcpt", "421 4.7.28 Rate", "deferred domain", "slower"),
+    ("rcpt", "452 4.3.1 Insufficient system storage", "not-tried relay", "no room"),
     ("rcpt", "503 5.5.1 Sequence", "not-tried relay", "fit"),
     ("data", "421 4.4.2 Closing", "not-tried relay", "busy"),
     ("data", "452 Disk", "not-tried relay", "no room"),
@@ -189,6 +249,46 @@ def test_the_code_decides_where_the_enhanced_code_disagrees(said, meant):
     """Later or never is the reply code's word; whose failure it is, the enhanced code's."""
     verdict = judge_rcpt(parse(said))
     assert f"{verdict.fate} {verdict.scope}" == meant
+
+
+@pytest.mark.parametrize(
+    ("phase", "said", "meant"),
+    [
+        (
+            "rcpt",
+            "550 5.1.1 <a@b.example>: undeliverable address: host mx said: 554 5.7.1 Relay access denied",
+            "refused recipient",
+        ),
+        ("rcpt", "452 4.5.3 Too many recipients", "deferred recipient"),
+        ("rcpt", "450 4.2.1 The user you are trying to contact is receiving mail too quickly", "deferred recipient"),
+        ("final", "421 4.7.0 Our system has detected an unusual rate of unsolicited mail", "deferred domain"),
+        ("final", "451 4.7.500 Server busy", "deferred domain"),
+        ("final", "550 5.7.25 The IP address sending this message does not have a PTR record", "refused letter"),
+        ("final", "550 5.7.27 SPF did not pass", "refused letter"),
+        ("final", "550 5.7.29 Requires TLS", "refused letter"),
+        (
+            "final",
+            "550 5.7.515 Access denied, sending domain does not meet the required authentication level",
+            "refused letter",
+        ),
+        ("final", "554 5.2.2 mailbox full; STOREDRV.Deliver.Exception:QuotaExceededException", "refused recipient"),
+        ("login", "454 4.7.0 Too many login attempts, please try again later", "not-tried relay"),
+        ("mail", "421 4.4.5 Server busy, try again later", "not-tried relay"),
+    ],
+)
+def test_words_of_providers_that_sound_alike_are_told_apart(phase, said, meant):
+    """What is about one recipient, one domain or one letter is not taken for a word about our account, and the reverse."""
+    verdict = judge(Phase(phase), parse(said))
+    assert f"{verdict.fate} {verdict.scope}" == meant
+
+
+@pytest.mark.parametrize("detail", ["1", "25", "26", "27", "29", "57", "515"])
+def test_a_sender_problem_never_marks_an_address(detail):
+    """5.7.x at RCPT or at the end: refused because of policy or sender, told as not the address's fault (P6)."""
+    for judged in (judge_rcpt, judge_final):
+        verdict = judged(parse(f"550 5.7.{detail} Unauthenticated mail"))
+        assert verdict.fate is Fate.REFUSED
+        assert "not because of the address" in verdict.why
 
 
 def test_no_code_stands_without_a_verdict():
