@@ -5,6 +5,13 @@ driver begins late and deferred. So the driver is put in autocommit and we begin
 BEGIN with `query_only` for a reader. Writers of one process queue at a lock, so that none waits in SQLite's busy loop; for another
 process's write we wait in short turns, because a thread inside SQLite can't be interrupted and would hold up the end of the program.
 WAL with `synchronous=FULL`: NORMAL loses the last commits at a power cut, and a lost claim is a letter sent twice.
+
+On PostgreSQL a writer first takes one lock of the database (an advisory one, held to the end of its transaction), so that there too
+one transaction writes at a time and each reads what the one before it left: numbers, approvals, answers and the register's chains
+need no reasoning of their own. `write(alongside=True)` shares that lock with others that say the same; it is for the turns of
+batches, of which many run at once, and each locks the rows that it changes: its batch first, then its circular's chain.
+`synchronous_commit` is never less than `on`. A process that stops in the middle of a transaction is thrown out by the server.
+
 A commit once begun is finished even if its task is cancelled, so that its caller's `after_commit` calls tell the truth.
 """
 
@@ -19,17 +26,31 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from mailer.database_words import code_of, plain
 from mailer.errors import DatabaseError
 
 #: How long one turn of waiting for another process's write may be, in milliseconds, and all turns together, in seconds.
 _TURN_MS = 500
 _PATIENCE = 30.0
+#: PostgreSQL: how long a connection may take to be made, and a transaction may do nothing before the server ends it.
+_CONNECT_SECONDS, _STUCK_SECONDS = 10, 120
+#: What each connection to PostgreSQL is told: whatever the server, the database or the user has set, a commit is on the disk.
+_SET_UP = """
+SELECT set_config('synchronous_commit',
+                  CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false),
+       set_config('timezone', 'UTC', false),
+       set_config('lock_timeout', %(patience)s, false),
+       set_config('idle_in_transaction_session_timeout', %(stuck)s, false)
+"""
+_KEY = int.from_bytes(b"CHANCERY", "big")
+_ALONE = text(f"SELECT pg_advisory_xact_lock({_KEY})")
+_ALONGSIDE = text(f"SELECT pg_advisory_xact_lock_shared({_KEY})")
 _AFTER_COMMIT = "chancery.after_commit"
 _log = logging.getLogger(__name__)
 
@@ -37,8 +58,11 @@ _log = logging.getLogger(__name__)
 class Sessions(Protocol):
     """What services are handed: where to read and to write."""
 
-    def write(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A transaction that may write; commits at the end of the block, rolls back on an error."""
+    def write(self, *, alongside: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
+        """A transaction that may write; commits at the end of the block, rolls back on an error.
+
+        *alongside* lets others that say so run at the same time, where the database can; each then locks the rows that it changes.
+        """
         ...
 
     def read(self) -> AbstractAsyncContextManager[AsyncSession]:
@@ -71,6 +95,10 @@ class Database:
             raise DatabaseError("it names no database", where="database.url") from error
         self.sqlite = parsed.get_backend_name() == "sqlite"
         self.file = Path(parsed.database) if self.sqlite and parsed.database else None
+        #: how errors name it: the file, or host, port and name; never a password
+        self.name = (
+            str(self.file) if self.file else f"{parsed.host or 'localhost'}:{parsed.port or 5432}/{parsed.database}"
+        )
         self._lock = asyncio.Lock()
         self._threads: set[threading.Thread] = set()
         if self.sqlite:
@@ -78,31 +106,39 @@ class Database:
             self._writer = _sqlite_engine(parsed, self.file, self._threads, writer=True)
             self._reader = _sqlite_engine(parsed, self.file, self._threads, writer=False)
             return
+        if parsed.get_backend_name() != "postgresql":
+            raise DatabaseError(
+                f"{parsed.get_backend_name()} is not a database that this program knows",
+                where="database.url",
+                remedy="name a file (sqlite:///FILE) or a PostgreSQL server (postgresql://USER@HOST/NAME)",
+            )
         parsed = parsed.set(drivername="postgresql+psycopg")
         try:
-            self._writer = create_async_engine(parsed, pool_size=5, pool_pre_ping=True)
-            self._reader = create_async_engine(
-                parsed, pool_size=5, pool_pre_ping=True, isolation_level="REPEATABLE READ"
-            ).execution_options(postgresql_readonly=True)
+            self._writer = _postgres_engine(parsed, writer=True)
+            self._reader = _postgres_engine(parsed, writer=False)
         except ImportError as error:
             raise DatabaseError(
-                "the driver for PostgreSQL is not installed", where="database.url", remedy="use SQLite for now"
+                "the driver for PostgreSQL is not installed",
+                where="database.url",
+                remedy='install it (pip install "chancery-mail[postgres]"), or use SQLite',
             ) from error
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def write(self, *, alongside: bool = False) -> AsyncIterator[AsyncSession]:
         """A transaction that may write, begun at once; commits at the end of the block, rolls back on an error.
+
+        On PostgreSQL, transactions that say *alongside* run at the same time as each other (never beside one that does not).
 
         Raises:
             DatabaseError: the database is locked, full, read-only or gone.
         """
-        async with self._queue(), AsyncSession(self._writer, expire_on_commit=False) as session:
+        async with self._queue(alongside=alongside), AsyncSession(self._writer, expire_on_commit=False) as session:
             try:
-                await self._begin(session)
+                await self._begin(session, alongside=alongside)
                 yield session
                 await _to_the_end(session)
             except SQLAlchemyError as error:
-                raise _plain(error, self.file) from error
+                raise plain(error, self.name) from error
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -116,25 +152,27 @@ class Database:
                 async with session.begin():
                     yield session
             except SQLAlchemyError as error:
-                raise _plain(error, self.file, reading=True) from error
+                raise plain(error, self.name, reading=True) from error
 
     @asynccontextmanager
-    async def _queue(self) -> AsyncIterator[None]:
-        if not self.sqlite:
+    async def _queue(self, *, alongside: bool) -> AsyncIterator[None]:
+        if alongside and not self.sqlite:
             yield
             return
         async with self._lock:
             yield
 
-    @staticmethod
-    async def _begin(session: AsyncSession) -> None:
+    async def _begin(self, session: AsyncSession, *, alongside: bool) -> None:
         """Begin, waiting in turns while another process writes."""
+        if not self.sqlite:
+            await session.execute(_ALONGSIDE if alongside else _ALONE)
+            return
         until = time.monotonic() + _PATIENCE  # how long a person waits, not a time that anything depends on
         while True:
             try:
                 await session.connection()
             except OperationalError as error:
-                if not _code(error).startswith("SQLITE_BUSY") or time.monotonic() > until:
+                if not code_of(error).startswith("SQLITE_BUSY") or time.monotonic() > until:
                     raise
                 await session.rollback()
             else:
@@ -191,6 +229,28 @@ def _sqlite_engine(url: URL, file: Path | None, threads: set[threading.Thread], 
     return engine
 
 
+def _postgres_engine(url: URL, *, writer: bool) -> AsyncEngine:
+    """Connections to PostgreSQL, each told what we rely on."""
+    engine = create_async_engine(
+        url,
+        pool_size=5,
+        max_overflow=15,
+        pool_timeout=_PATIENCE,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED" if writer else "REPEATABLE READ",
+        connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "chancery"},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _set_up(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(_SET_UP, {"patience": f"{int(_PATIENCE * 1000)}ms", "stuck": f"{_STUCK_SECONDS}s"})
+        cursor.close()
+        connection.commit()
+
+    return engine if writer else engine.execution_options(postgresql_readonly=True)
+
+
 def _look_at(file: Path, *, writer: bool) -> None:
     """Say plainly why *file* could not be opened, and make it, closed to others, where a writer finds none.
 
@@ -203,12 +263,16 @@ def _look_at(file: Path, *, writer: bool) -> None:
     """
     if file.exists():
         if not os.access(file, os.R_OK):
-            raise DatabaseError("it can't be opened", where=str(file), remedy=_PLAIN["SQLITE_CANTOPEN"][1])
+            raise DatabaseError(
+                "it can't be opened", where=str(file), remedy="check that the folder exists and is yours"
+            )
         if writer and not os.access(file, os.W_OK):
-            raise DatabaseError("it can't be written to", where=str(file), remedy=_PLAIN["SQLITE_READONLY"][1])
+            raise DatabaseError(
+                "it can't be written to", where=str(file), remedy="check the owner and the rights of the home"
+            )
         return
     if not file.parent.is_dir():
-        raise DatabaseError("it can't be opened", where=str(file), remedy=_PLAIN["SQLITE_CANTOPEN"][1])
+        raise DatabaseError("it can't be opened", where=str(file), remedy="check that the folder exists and is yours")
     if not writer:
         raise DatabaseError(
             "there is no database yet",
@@ -221,7 +285,7 @@ def _look_at(file: Path, *, writer: bool) -> None:
         pass  # another process was quicker
     except OSError as error:
         raise DatabaseError(
-            f"it can't be made ({error.strerror})", where=str(file), remedy=_PLAIN["SQLITE_CANTOPEN"][1]
+            f"it can't be made ({error.strerror})", where=str(file), remedy="check that the folder exists and is yours"
         ) from error
 
 
@@ -249,40 +313,3 @@ async def _to_the_end(session: AsyncSession) -> None:
             _log.exception("after-commit-failed")
     if cancelled is not None:
         raise cancelled
-
-
-def _code(error: SQLAlchemyError) -> str:
-    """SQLite's own name of an error, such as SQLITE_BUSY; "" for any other."""
-    return str(getattr(getattr(error, "orig", None), "sqlite_errorname", ""))
-
-
-#: SQLite's name of an error begins with -> what it means, what to do.
-_PLAIN = {
-    "SQLITE_READONLY": ("it can't be written to", "check the owner and the rights of the home"),
-    "SQLITE_CANTOPEN": ("it can't be opened", "check that the folder exists and is yours"),
-    "SQLITE_PERM": ("it can't be opened", "check that the folder exists and is yours"),
-    "SQLITE_AUTH": ("it can't be opened", "check that the folder exists and is yours"),
-    "SQLITE_BUSY": ("another process is writing to it", "wait for it to end, then try again"),
-    "SQLITE_LOCKED": ("another process is writing to it", "wait for it to end, then try again"),
-    "SQLITE_FULL": ("the disk is full", "make room and try again; what was not written was not begun"),
-    "SQLITE_IOERR": ("the disk reports an error", "check the disk, and that there is room on it"),
-    "SQLITE_NOTADB": ("it is damaged, or no database", "restore it from a backup"),
-    "SQLITE_CORRUPT": ("it is damaged, or no database", "restore it from a backup"),
-}
-
-
-def _plain(error: SQLAlchemyError, file: Path | None, *, reading: bool = False) -> DatabaseError:
-    """The error in a person's words."""
-    where = str(file) if file else "the database"
-    code = _code(error)
-    words = str(error.orig) if isinstance(error, StatementError) and error.orig else str(error)
-    if reading and code == "SQLITE_READONLY":
-        return DatabaseError(
-            "something tried to write where only reading is allowed", where=where, remedy="report this"
-        )
-    for beginning, (what, remedy) in _PLAIN.items():
-        if code.startswith(beginning):
-            return DatabaseError(what, where=where, remedy=remedy)
-    if "no such table" in words:
-        return DatabaseError("it has no tables yet", where=where, remedy="run `chancery db upgrade`")
-    return DatabaseError(words.splitlines()[0] if words else type(error).__name__, where=where)

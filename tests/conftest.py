@@ -4,6 +4,7 @@ import datetime as dt
 import ipaddress
 import os
 import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +12,7 @@ import pytest
 
 from mailer.clock import ManualClock
 from mailer.database import Database
+from tests.support.postgres import Server, pg_server
 
 # A test depends on nothing that this machine or an earlier run has left: no setting of the developer's own home, no examples
 # that hypothesis remembers, no time limit that a busy machine would break.
@@ -46,9 +48,35 @@ def clock() -> ManualClock:
     return ManualClock(dt.datetime(2006, 7, 7, 8, 0, tzinfo=dt.UTC))
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server of this test process's own; without Debian's package whoever asks for it fails, and says so."""
+    with pg_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    """An open database with this version's tables: each test runs on SQLite and on PostgreSQL."""
+    from mailer.migrations import runner
+
+    if request.param == "sqlite":
+        opened = Database(f"sqlite:///{tmp_path / 'chancery.sqlite3'}")
+        await runner.upgrade(opened)
+        yield opened
+        await opened.close()
+        return
+    server: Server = request.getfixturevalue("postgres")
+    name = await server.upgraded()
+    opened = Database(server.url(name))
+    yield opened
+    await opened.close()
+    server.drop(name)
+
+
 @pytest.fixture
-async def database(tmp_path: Path):
-    """An open SQLite database with this version's tables."""
+async def sqlite_database(tmp_path: Path) -> AsyncIterator[Database]:
+    """As `database`, on SQLite only: for what is SQLite's own, or does not depend on where rows are kept."""
     from mailer.migrations import runner
 
     opened = Database(f"sqlite:///{tmp_path / 'chancery.sqlite3'}")

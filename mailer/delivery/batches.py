@@ -167,37 +167,40 @@ class Batches:
     async def turn(self, run: Run, told: Sequence[Told], room: int, *, relay: str, now: dt.datetime) -> list[Claim]:
         """Record *told*, renew the beat, and claim at most *room* letters, in one transaction.
 
+        The only transaction that runs beside others of its kind: it changes rows of its own batch, which it locks first, and then
+        adds to its circular's chain.
+
         Raises:
             Fenced: a newer run has the batch; *told* is recorded all the same.
         """
-        async with self._sessions.write() as session:
+        async with self._sessions.write(alongside=True) as session:
             row = await session.get(Batch, (run.circular, run.batch), with_for_update=True)
-            fenced = row is None or row.run != run.number
-            await self._write_down(session, run, told, now, late=fenced)
-            if row is None or fenced:
-                if row is not None and told:  # what came late may be due again
-                    await settle_batch(session, row, now)
-                    await settle_circular(session, run.circular, now)
-                claims: list[Claim] = []
-            else:
+            if row is not None and row.run == run.number:
+                await self._write_down(session, run, told, now, late=False)
                 row.beat = now
                 state = await session.scalar(select(Circular.state).where(Circular.id == run.circular))
-                claims = (
-                    await claim(
-                        session,
-                        run,
-                        room,
-                        relay=relay,
-                        now=now,
-                        today=now.astimezone(self._zone).date(),
-                        no_longer_due=self._no_longer_due,
-                    )
-                    if room and state == CircularState.SENDING
-                    else []
+                if not room or state != CircularState.SENDING:
+                    return []
+                return await claim(
+                    session,
+                    run,
+                    room,
+                    relay=relay,
+                    now=now,
+                    today=now.astimezone(self._zone).date(),
+                    no_longer_due=self._no_longer_due,
                 )
-        if fenced:
-            raise Fenced
-        return claims
+        await self._tell_late(run, told, now)
+        raise Fenced
+
+    async def _tell_late(self, run: Run, told: Sequence[Told], now: dt.datetime) -> None:
+        """Record what a run met that has lost its batch: it may be due again."""
+        async with self._sessions.write() as session:
+            row = await session.get(Batch, (run.circular, run.batch), with_for_update=True)
+            await self._write_down(session, run, told, now, late=True)
+            if row is not None and told:
+                await settle_batch(session, row, now)
+                await settle_circular(session, run.circular, now)
 
     async def leave(
         self, run: Run, told: Sequence[Told], *, now: dt.datetime, not_before: dt.datetime | None = None

@@ -76,4 +76,4 @@ def refuse_newer(found: str, database: Database) -> None:
 
 def where(database: Database) -> str:
     """The database, as errors name it."""
-    return str(database.file) if database.file else "the database"
+    return database.name

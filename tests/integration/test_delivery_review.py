@@ -165,13 +165,13 @@ async def test_a_late_yes_is_heard_before_the_second_copy_leaves(
 
 
 async def test_a_home_elsewhere_on_the_same_rows_is_a_second_sender(
-    database: Database, clock: ManualClock, tmp_path: Path
+    sqlite_database: Database, clock: ManualClock, tmp_path: Path
 ) -> None:
     """The lock lies beside the SQLite file: two homes whose settings name one file do not send from it at once."""
-    app, _circular = await office(database, clock, tmp_path, addresses(1))
+    app, _circular = await office(sqlite_database, clock, tmp_path, addresses(1))
     other_home = tmp_path / "other"
     other_home.mkdir()
-    other = App(home=other_home, settings=app.settings, database=database, clock=clock, by="bert")
+    other = App(home=other_home, settings=app.settings, database=sqlite_database, clock=clock, by="bert")
     async with running(app, MemoryTransport()):
         with pytest.raises(HomeBusy):
             async with running(other, MemoryTransport()):

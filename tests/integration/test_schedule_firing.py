@@ -161,7 +161,7 @@ async def test_what_was_claimed_but_not_begun_is_missed_when_too_late(database, 
 
 
 @pytest.mark.parametrize("number", range(3))
-async def test_two_clocks_on_one_database_fire_each_schedule_once(database, clock, tmp_path, number):
+async def test_two_clocks_on_one_database_fire_each_schedule_once(database, clock, number):
     """Two tickers with databases of their own on one file fire each of forty schedules exactly once between them."""
     async with database.write() as session:
         reached = await rows.organization(session, "reached")
@@ -169,7 +169,7 @@ async def test_two_clocks_on_one_database_fire_each_schedule_once(database, cloc
             circular = await rows.circular(session, reference=f"A/{count}")
             await rows.letter(session, circular, reached, {"a@x.example": R.ACCEPTED})
             await service.plan_reminders(session, circular.id, CALENDAR, at=clock.now(), by="anna")
-    other = Database(f"sqlite:///{tmp_path / 'chancery.sqlite3'}")
+    other = Database(database.writer.url)
     try:
         both = [RowActions(database), RowActions(other)]
         tickers = [Ticker(one.database, clock, one, fire_late=LATE) for one in both]
