@@ -84,6 +84,13 @@ class ManualClock:
         for listener in self._listeners:
             listener()
 
+    @property
+    def next_wake(self) -> dt.datetime | None:
+        """When the first of those who sleep wakes; None: nobody sleeps."""
+        while self._sleepers and self._sleepers[0][2].done():  # it was cancelled
+            heapq.heappop(self._sleepers)
+        return self._sleepers[0][0] if self._sleepers else None
+
     async def sleep_until(self, moment: dt.datetime) -> None:
         """Wait until the clock is moved to or past *moment*."""
         if moment <= self._now:

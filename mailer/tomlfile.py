@@ -68,6 +68,23 @@ def read(path: Path, error: type[BadInput] = BadInput) -> TomlFile:
     Raises:
         BadInput: (or *error*) it is not there, not text in UTF-8, or not TOML; file, line and remedy are in the message.
     """
+    text = text_of(path, error)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as wrong:
+        line, what, remedy = explain(text, str(wrong))
+        raise error(what, where=f"{path.name} line {line}", remedy=remedy) from wrong
+    except RecursionError as deep:
+        raise error("it nests brackets too deeply", where=path.name) from deep
+    return TomlFile(path, data, dict(_key_lines(text)))
+
+
+def text_of(path: Path, error: type[BadInput] = BadInput) -> str:
+    """The text of the file *path*.
+
+    Raises:
+        BadInput: (or *error*) it is not there, too large, or not text in UTF-8.
+    """
     try:
         if path.is_dir():
             raise error("this is a folder, not a file", where=str(path))
@@ -83,15 +100,7 @@ def read(path: Path, error: type[BadInput] = BadInput) -> TomlFile:
         raise error(
             "it is too large for a text of settings", where=str(path), remedy="check that this is the right file"
         )
-    text = decode(raw, path.name, error)
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as wrong:
-        line, what, remedy = explain(text, str(wrong))
-        raise error(what, where=f"{path.name} line {line}", remedy=remedy) from wrong
-    except RecursionError as deep:
-        raise error("it nests brackets too deeply", where=path.name) from deep
-    return TomlFile(path, data, dict(_key_lines(text)))
+    return decode(raw, path.name, error)
 
 
 def decode(raw: bytes, name: str, error: type[BadInput] = BadInput) -> str:

@@ -251,6 +251,12 @@ def _show_findings(findings: "Sequence[Finding]", waived: Mapping[str, str] = Ma
             context.out.print(f"  {line}{mark}", markup=False, highlight=False, soft_wrap=True)
 
 
+def show_stopped(name: str, stopped: "Sequence[Finding]", what: str) -> None:
+    """Show what stops an approval; *what* did not come about for it."""
+    _show_findings(stopped)
+    print(f"{name} is {what}: {_counted(stopped)}.")
+
+
 #: So many findings that say the same of different things are told in one line.
 _MANY = 8
 
@@ -351,8 +357,7 @@ def approve(
 
     name = done.circular.reference or str(done.circular.id)
     if done.stopped:
-        _show_findings(done.stopped)
-        print(f"{name} is not approved: {_counted(done.stopped)}.")
+        show_stopped(name, done.stopped, "not approved")
         raise typer.Exit(context.LOOK)
     print(f"{name} is approved: {done.letters} letters to {done.recipients} addresses.")
     print("  " + ", ".join(f"{count} {audience}" for audience, count in done.by_audience.items()))

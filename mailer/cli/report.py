@@ -42,12 +42,13 @@ def report(
             made = await build(
                 session, circular.id, at=application.clock.now(), zone=application.settings.calendar.timezone
             )
-        _print(made, form, out)
+        show(made, form, out)
 
     context.with_app(work)
 
 
-def _print(made: "Report", form: ReportFormat, out: Path | None) -> None:
+def show(made: "Report", form: ReportFormat, out: Path | None = None) -> None:
+    """Print a report, or write it to a file."""
     from mailer.reports import formats, table
 
     if form is ReportFormat.TABLE:

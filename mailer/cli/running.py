@@ -42,7 +42,7 @@ RESULT_WORDS: dict[Fate, str] = {
     Fate.UNCERTAIN: "in doubt",
     Fate.NOT_TRIED: "not sent",
 }
-_LOOK_AT = (
+LOOK_AT = (
     RecipientState.REFUSED,
     RecipientState.EXPIRED,
     RecipientState.UNCERTAIN,
@@ -166,7 +166,7 @@ def tell(standing: Standing, trouble: str | None = None) -> int:
             f"{waiting} addresses wait{when}. `chancery serve` goes on by itself, `chancery circular send {name}` once."
         )
         return context.LATER
-    if any(standing.recipients.get(state) for state in _LOOK_AT):
+    if any(standing.recipients.get(state) for state in LOOK_AT):
         print(f"Some need a person: chancery report {name}")
         return context.LOOK
     return context.OK

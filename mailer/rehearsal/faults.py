@@ -57,16 +57,19 @@ at reply the letter stays taken whatever is said. `close = true` closes after th
 
 import datetime as dt
 import fnmatch
-import tomllib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mailer import tomlfile
 from mailer.errors import BadInput
 from mailer.rehearsal.rules import GARBAGE, PHASES, Manner, Per, Rule, parse
 
 __all__ = ["GARBAGE", "PHASES", "Faults", "Manner", "Occasion", "Per", "Rule"]
+
+_HOW = 'Begin each rule with [[fault]], in double brackets; in JSON, write {"fault": [{"at": ...}, ...]}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,24 +107,22 @@ class Faults:
         """Read a file of rules.
 
         Raises:
-            BadInput: the file can't be read, is not TOML, or a rule is wrong; says which and how to mend it.
+            BadInput: the file can't be read, is not TOML (JSON, where its name ends so), or a rule is wrong; says where it stands.
         """
-        try:
-            text = path.read_bytes().decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput("the file of faults can't be read", where=str(path), remedy=str(error)) from error
-        try:
-            document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise BadInput(f"this is not TOML: {error}", where=str(path)) from error
+        file = _read_json(path) if path.suffix.lower() == ".json" else tomlfile.read(path)
+        document = dict(file.data)
         rules = document.pop("fault", [])
         if document:
-            raise BadInput(
-                f'"{next(iter(document))}" is not known here', where=str(path), remedy="Each rule begins with [[fault]]"
-            )
+            other = next(iter(document))
+            raise BadInput(f'"{other}" is not known here', where=file.where((other,)), remedy=_HOW)
         if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
-            raise BadInput("rules are tables", where=str(path), remedy="Begin each with [[fault]], in double brackets")
-        return cls.from_rules(rules, where=str(path))
+            raise BadInput("rules are tables", where=file.where(("fault",)), remedy=_HOW)
+        return cls(
+            tuple(
+                parse(rule, where=f"{file.where(('fault', place))}, fault {place + 1}")
+                for place, rule in enumerate(rules)
+            )
+        )
 
     @classmethod
     def from_rules(cls, rules: Iterable[Rule | Mapping[str, Any]], *, where: str = "faults") -> "Faults":
@@ -166,6 +167,26 @@ class Faults:
             return False
         count.played += 1
         return True
+
+
+def _read_json(path: Path) -> tomlfile.TomlFile:
+    """The same tables, written as JSON.
+
+    Raises:
+        BadInput: it is not there, or no such JSON.
+    """
+    text = tomlfile.text_of(path)
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(
+            f"this is not JSON ({error.msg})", where=f"{path.name} line {error.lineno}", remedy="correct that place"
+        ) from error
+    except RecursionError as deep:
+        raise BadInput("it nests brackets too deeply", where=path.name) from deep
+    if not isinstance(data, dict):
+        raise BadInput("rules are tables", where=path.name, remedy=_HOW)
+    return tomlfile.TomlFile(path, data, {})
 
 
 def _key(rule: Rule, occasion: Occasion) -> str | None:

@@ -28,6 +28,8 @@ PHASES = (
 #: Not a reply in any reading of RFC 5321, and not UTF-8 either.
 GARBAGE = b"\x16\x03\x01\x00\xff\xfe<html>garbage</html>\x00\x80\r\n"
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+#: The largest count or size, and the longest time in seconds, that make sense in a script.
+_LARGEST, _LONGEST = 1_000_000, 366 * 86400
 _REPLY = re.compile(r"[2-5][0-9]{2}(?: [^\r\n]*)?")
 
 
@@ -142,8 +144,8 @@ def _check(rule: Rule, values: Mapping[str, Any], where: str) -> None:
 
 def _texts(value: Any) -> tuple[str, ...]:
     texts = (value,) if isinstance(value, str) else tuple(value)
-    if not texts or not all(isinstance(text, str) and text for text in texts):
-        raise ValueError("a text or a list of texts")
+    if not texts or not all(isinstance(text, str) and text.isprintable() and text for text in texts):
+        raise ValueError("a text or a list of texts, each on one line")
     return texts
 
 
@@ -161,8 +163,8 @@ def _replies(value: Any) -> tuple[str, ...]:
 
 
 def _number(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError("a whole number from 1")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
+        raise ValueError(f"a whole number from 1 to {_LARGEST}")
     return value
 
 
@@ -177,12 +179,14 @@ def _yes(value: Any) -> bool:
 
 
 def _duration(value: Any) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        return float(value)
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d)", value if isinstance(value, str) else "")
-    if match is None or not float(match[1]):
-        raise ValueError('a time such as "90s", "15m", "2h", "1d", or a number of seconds')
-    return float(match[1]) * _UNITS[match[2]]
+    seconds = 0.0
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(min(value, 2 * _LONGEST))
+    elif match := re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]+)?) ?(ms|s|m|h|d)", value if isinstance(value, str) else ""):
+        seconds = float(match[1]) * _UNITS[match[2]]
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError('a time such as "90s", "15m", "2h", "1d", or a number of seconds; a year at most')
+    return seconds
 
 
 def _octets(value: Any) -> bytes:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mailer.rehearsal.faults import Faults
 from tests.support.processes import ROOT, environment, rehearsal_server
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,6 +19,15 @@ def block(name: str) -> str:
     found = re.search(rf"<!-- runs as a test: {name} -->\n```bash\n(.*?)```", README, re.DOTALL)
     assert found is not None, name
     return found[1]
+
+
+def test_the_file_of_faults(tmp_path: Path):
+    """The example of config/README.md is a file of faults."""
+    page = (ROOT / "config" / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- runs as a test: faults -->\n```toml\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    (tmp_path / "faults.toml").write_text(found[1], encoding="utf-8")
+    assert len(Faults.load(tmp_path / "faults.toml").rules) == 4
 
 
 def test_the_first_circular(tmp_path: Path):

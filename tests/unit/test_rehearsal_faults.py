@@ -127,6 +127,10 @@ def test_a_file_is_read_with_or_without_a_byte_order_mark(tmp_path: Path):
         ('[[fault]]\nat = "rcpt"\nreply = ["250 a", "251 b"]', ["share their code"]),
         ('[[fault]]\nat = "rcpt"\nreply = "550 a\\r\\n250 b"', ["on one line"]),
         ('[[fault]]\nat = "rcpt"\nreply = "550 a"\ntimes = 0', ["times = 0", "from 1"]),
+        ('\n\n[[fault]]\nat = "mail"\ndo = "overlong"\nsize = 1000000000000', ["line 3", "size = ", "to 1000000"]),
+        ('[[fault]]\nat = "mail"\ndo = "stall"\nseconds = 1e300', ["seconds = 1e+300", "a year at most"]),
+        ('[[fault]]\nat = "mail"\nreply = "451 a"\nfor = "inf"', ["for = 'inf'", "15m"]),
+        ('[[fault]]\nat = "ehlo"\noffer = "SIZE\\r\\n250 X"', ["offer = ", "on one line"]),
         ('[[fault]]\nat = "rcpt"\nreply = "451 a"\nfor = "a while"', ["for = 'a while'", "15m"]),
         ('[[fault]]\nat = "mail"\nto = "a@*"\nreply = "451 a"', ["no recipient is known yet"]),
         ('[[fault]]\nat = "rcpt"\nhide = "SIZE"', ["ehlo"]),
@@ -136,7 +140,7 @@ def test_a_file_is_read_with_or_without_a_byte_order_mark(tmp_path: Path):
         ('[[fault]]\nat = "mail"\nreply = "451 a"\nafter_bytes = 3', ["content"]),
         ('[fault]\nat = "rcpt"', ["[[fault]]"]),
         ('[[faults]]\nat = "rcpt"', ['"faults"', "[[fault]]"]),
-        ("[[fault]]\nat = rcpt", ["TOML", "line 2"]),
+        ("[[fault]]\nat = rcpt", ["quotation marks", "line 2"]),
     ],
 )
 def test_a_wrong_file_is_refused_in_plain_words(tmp_path: Path, text: str, words: list[str]):
@@ -149,6 +153,36 @@ def test_a_wrong_file_is_refused_in_plain_words(tmp_path: Path, text: str, words
     assert "\n" not in told
     for word in ["faults.toml", *words]:
         assert word in told
+
+
+def test_the_same_rules_may_be_json(tmp_path: Path):
+    """A file whose name ends in .json has the same keys."""
+    file = tmp_path / "faults.json"
+    file.write_text('{"fault": [{"at": "rcpt", "to": "dead@*", "reply": "550 5.1.1 No"}]}')
+    (rule,) = Faults.load(file).rules
+    assert (rule.at, rule.to, rule.code) == ("rcpt", ("dead@*",), 550)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"fault": [\n{"at": rcpt}]}', ["line 2", "not JSON"]),
+        ('[{"at": "rcpt"}]', ["[[fault]]"]),
+        ('{"fault": {"at": "rcpt"}}', ["[[fault]]"]),
+        ('{"faults": []}', ['"faults"']),
+        ('{"fault": [{"at": "rcpt", "reply": "550 a"}, {"at": "rcpt", "reply": NaN}]}', ["fault 2", "reply = nan"]),
+        ("[" * 100_000, ["too deeply"]),
+    ],
+)
+def test_wrong_json_is_refused_in_plain_words(tmp_path: Path, text: str, words: list[str]):
+    """What is wrong, where, and how to mend it: in one line."""
+    file = tmp_path / "faults.json"
+    file.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        Faults.load(file)
+    for word in ["faults.json", *words]:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path):

@@ -1,0 +1,102 @@
+"""A rehearsal in this process: time that runs fast, silences, relays that stay away, and the circular that the rows hold."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailer.app import App
+from mailer.clock import ManualClock
+from mailer.database import Database
+from mailer.rehearsal.faults import Faults
+from mailer.rehearse import Rehearsed, rehearse
+from mailer.settings import Relay, Tls
+from tests.support import approved
+
+HOUR = dt.timedelta(hours=1)
+
+
+@pytest.fixture
+async def office(database: Database, clock: ManualClock, tmp_path: Path) -> App:
+    """A home with an approved circular for six organizations."""
+    app, _ = await approved.office(database, clock, tmp_path, approved.addresses(6))
+    return app
+
+
+async def rehearsed(app: App, *rules: dict[str, Any], hopeless: dt.timedelta = HOUR) -> Rehearsed:
+    """Rehearse the circular with these faults."""
+    return await rehearse(app, "1", faults=Faults.from_rules(rules), patience=2.0, hopeless=hopeless)
+
+
+def states(done: Rehearsed) -> list[str]:
+    """The state of each address, in order."""
+    assert done.report is not None
+    return [one.state.value for letter in done.report.letters for one in letter.recipients]
+
+
+async def test_a_relay_that_is_slow_to_answer(office: App) -> None:
+    """A silence that ends before we would stop waiting passes on the fast clock: all is accepted."""
+    done = await rehearsed(office, {"at": "rcpt", "do": "stall", "seconds": "4m", "times": 2})
+    assert states(done) == ["accepted"] * 6
+    assert done.duration is not None
+    assert done.duration.first >= dt.timedelta(minutes=4)
+
+
+async def test_a_relay_that_falls_silent_after_a_letter(office: App) -> None:
+    """A silence without end after the content leaves the letter in doubt, as it would in earnest; the others go on."""
+    done = await rehearsed(office, {"at": "reply", "to": "office003@*", "do": "stall"})
+    assert states(done) == ["accepted", "accepted", "uncertain", "accepted", "accepted", "accepted"]
+
+
+async def test_a_silence_longer_than_our_patience_is_one_for_ever(office: App) -> None:
+    """Eleven minutes are more than we wait for a relay's last word: in doubt."""
+    done = await rehearsed(office, {"at": "reply", "to": "office003@*", "do": "stall", "seconds": "11m"})
+    assert states(done)[2] == "uncertain"
+
+
+async def test_what_is_put_off_for_ever_is_given_up(office: App) -> None:
+    """The clock goes through all waits up to `give_up_after`."""
+    done = await rehearsed(office, {"at": "rcpt", "to": "office002@*", "reply": "451 4.7.1 Later"})
+    assert states(done)[1] == "expired"
+    assert done.duration is not None
+    assert dt.timedelta(days=3) < done.duration.all <= dt.timedelta(days=4)
+
+
+async def test_an_outage_passes(office: App) -> None:
+    """A relay that is away for a time is waited for."""
+    done = await rehearsed(office, {"at": "connect", "reply": "421 4.3.2 Closed", "per": "all", "for": "30m"})
+    assert states(done) == ["accepted"] * 6
+    assert done.trouble is None
+
+
+async def test_a_relay_that_never_comes_back_ends_it(office: App) -> None:
+    """Where no letter was tried for long, waiting is no use: they are not yet sent, and the trouble is named."""
+    retry = office.settings.delivery.model_copy(update={"longest_retry": 60.0})
+    office.settings = office.settings.model_copy(update={"delivery": retry})
+    done = await rehearsed(office, {"at": "connect", "reply": "421 4.3.2 Closed"})
+    assert states(done) == ["queued"] * 6
+    assert "421 4.3.2 Closed" in (done.trouble or "")
+    assert done.letters == 6
+
+
+@pytest.mark.parametrize("tls", list(Tls))
+async def test_it_goes_by_the_relay_s_own_kind_of_connection(office: App, tls: Tls) -> None:
+    """TLS and login are rehearsed as the relay has them, with a certificate and a password of the rehearsal's own."""
+    relay = Relay(
+        host="mail.far-away.example", tls=tls, username="circulars", password_file="gone", allow_clear_text=True
+    )
+    office.settings = office.settings.model_copy(update={"relays": {"main": relay}})
+    assert states(await rehearsed(office)) == ["accepted"] * 6
+
+
+async def test_a_corrected_mailbox_is_rehearsed_as_it_would_be_sent(office: App, database: Database) -> None:
+    """Contacts are those of today, as for the sending: what was corrected since the approval is used."""
+    from lists import contacts
+
+    async with database.write() as session:
+        await contacts.correct(session, 1, "new001@org.example")
+    done = await rehearsed(office)
+    assert done.report is not None
+    assert done.report.letters[0].recipients[0].address == "new001@org.example"
+    assert await approved.states(database, 1) == {f"office{number:03}@org.example": "queued" for number in range(1, 7)}
