@@ -1,6 +1,7 @@
-"""What `doctor` looks at: the home, its settings, its database, its disk, its relays. Looking changes nothing.
+"""What `doctor` looks at: the home, its settings, its database, its disk, its relays.
 
-Every line that is not green says how to mend it.
+Looking changes nothing, and sends nothing unless a test letter is asked for. Every line that is not green says how to mend
+it.
 """
 
 import datetime as dt
@@ -9,14 +10,14 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from sqlalchemy import ColumnClause, column, table, update
 
-from mailer import settings_loader, shipped
+from mailer import settings_loader, shipped, testletter
 from mailer.clock import Clock
 from mailer.database import Database
 from mailer.errors import ChanceryError
@@ -30,7 +31,12 @@ _TOO_LITTLE, _LITTLE = 100_000_000, 1_000_000_000
 #: The year of this version: a clock before it was never set.
 _YEAR = 2026
 #: A certificate that ends this soon is worth a word.
-_SOON = dt.timedelta(days=14)
+_SOON = dt.timedelta(days=21)
+#: What a relay may offer: keyword, what is told of it, and what where it is not offered.
+_OFFERS = (
+    ("dsn", "reports of delivery on demand (DSN)", "no reports of delivery on demand (DSN)"),
+    ("pipelining", "several commands at once (PIPELINING)", "one command at a time (no PIPELINING)"),
+)
 
 
 class Light(StrEnum):
@@ -51,8 +57,27 @@ class Line:
     mend: str = ""
 
 
-async def look(home: Path, clock: Clock, environment: Mapping[str, str] | None = None) -> AsyncIterator[Line]:
-    """Look at everything, in the order in which it should be mended."""
+async def look(
+    home: Path,
+    clock: Clock,
+    environment: Mapping[str, str] | None = None,
+    *,
+    send_test: str | None = None,
+    by: str = "",
+) -> AsyncIterator[Line]:
+    """Look at everything, in the order in which it should be mended.
+
+    Args:
+        home: the home.
+        clock: the time.
+        environment: default: that of the process.
+        send_test: an address that a test letter is sent to, by each relay of each sender that answers.
+        by: who asks for that.
+
+    Raises:
+        BadInput: *send_test* can't be written to; nothing has been looked at.
+    """
+    address = None if send_test is None else testletter.recipient(send_test)
     for line in (*program(), *rights(home), *disk(home)):
         yield line
     yield time(clock)
@@ -74,10 +99,33 @@ async def look(home: Path, clock: Clock, environment: Mapping[str, str] | None =
             "there is none, so nothing can be sent",
             "add a section [relays.main] to chancery.toml",
         )
+    dead: set[str] = set()
     for name, relay in loaded.settings.relays.items():
         lines = list(secrets(name, relay, home))
         for line in lines or [await reach(name, relay, home, clock.now())]:
+            if line.light is Light.RED:
+                dead.add(name)
             yield line
+    if address is not None:
+        async for line in trial_letters(loaded.settings, home, clock, address, by=by, dead=dead):
+            yield line
+
+
+async def trial_letters(
+    settings: Settings, home: Path, clock: Clock, address: str, *, by: str, dead: Collection[str]
+) -> AsyncIterator[Line]:
+    """A line for each sender and relay: what became of a test letter; *dead*: relays that do not answer."""
+    ways = testletter.ways(settings)
+    if not ways:
+        yield Line("test letter", Light.RED, "there is no sender to send one", "add a section [senders.NAME]")
+    for sender, relay in ways:
+        if relay in dead:
+            yield Line(
+                f"test letter {sender}", Light.RED, f"not sent: relay {relay} can't be used", "mend the relay first"
+            )
+    async for tried in testletter.send(settings, home, clock, address, by=by, but=dead):
+        light = Light.GREEN if tried.well else Light.RED
+        yield Line(f"test letter {tried.sender}", light, f"by {tried.relay} to {address}: {tried.what}", tried.mend)
 
 
 def _names(settings: Settings) -> str:
@@ -205,7 +253,7 @@ def secrets(name: str, relay: Relay, home: Path) -> Iterator[Line]:
 
 
 async def reach(name: str, relay: Relay, home: Path, now: dt.datetime) -> Line:
-    """Whether the relay answers, with TLS and the login."""
+    """Whether the relay answers, with TLS and the login, and what it offers."""
     from mailer.transport import probe
 
     try:
@@ -213,18 +261,19 @@ async def reach(name: str, relay: Relay, home: Path, now: dt.datetime) -> Line:
     except ChanceryError as error:
         return _red(f"relay {name}", error)
     words = [f"{answer.host} port {answer.port}", answer.tls or "in clear text"]
-    words.append(f"logged in as {relay.username}" if answer.login else "no login")
-    if answer.size_limit:
-        words.append(f"takes letters up to {answer.size_limit / 1e6:.0f} MB")
-    what = ", ".join(words)
-    if answer.until is not None and answer.until - now < _SOON:
-        return Line(
-            f"relay {name}",
-            Light.YELLOW,
-            f"{what}; its certificate ends on {answer.until:%Y-%m-%d}",
-            "tell whoever runs it",
-        )
-    return Line(f"relay {name}", Light.GREEN, what)
+    words.append(f"logged in as {relay.username} ({answer.login})" if answer.login else "no login")
+    words.append(
+        f"takes letters up to {answer.size_limit / 1e6:.0f} MB" if answer.size_limit else "tells no limit of size"
+    )
+    words += [told if word in answer.extensions else without for word, told, without in _OFFERS]
+    if answer.until is None:
+        return Line(f"relay {name}", Light.GREEN, ", ".join(words))
+    ends = f"{answer.until:%Y-%m-%d}"
+    if answer.until - now < _SOON:
+        days = max(0, (answer.until - now).days)
+        what = f"{', '.join(words)}; its certificate ends on {ends}, in {days} days"
+        return Line(f"relay {name}", Light.YELLOW, what, "tell whoever runs it: after that day nothing can be sent")
+    return Line(f"relay {name}", Light.GREEN, f"{', '.join(words)}, certificate good until {ends}")
 
 
 def _red(name: str, error: ChanceryError) -> Line:

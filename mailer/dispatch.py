@@ -33,6 +33,7 @@ from mailer.replies import service as replies
 from mailer.schedule.firing import Firing
 from mailer.schedule.ticker import Ticker
 from mailer.settings import Bounces, Settings
+from mailer.transport import access
 from mailer.transport.base import Transport
 from mailer.transport.pool import SmtpTransport
 
@@ -77,13 +78,7 @@ def smtp_transport(app: App, relay: str) -> Transport:
 def reverse_path(kind: Bounces, frozen: Frozen, token: str) -> str:
     """The envelope's sender for a letter: an address of its own, the bounce address, or the null sender."""
     sender = frozen.document["sender"]
-    address: str = sender["bounces"] or sender["address"]
-    if kind is Bounces.NONE:
-        return ""
-    if kind is Bounces.PLAIN:
-        return address
-    local, _, domain = address.rpartition("@")
-    return f"{local}+{token}@{domain}"
+    return access.reverse_path(kind, sender["bounces"] or sender["address"], token)
 
 
 async def no_longer_due(session: AsyncSession, circular_id: int, letters: Mapping[int, int]) -> Mapping[int, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mailer import coordinators
 from mailer.cli import context
 from mailer.cli.context import Format, FormatOption
 
@@ -72,20 +73,27 @@ def settings(form: FormatOption = Format.TABLE) -> None:
 
 
 @app.command()
-def doctor(form: FormatOption = Format.TABLE) -> None:
+def doctor(
+    send_test: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="send a test letter to this address by each mail server of each sender"),
+    ] = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
     """Look at home, settings, database, disk and mail servers; each red line says how to mend it."""
     from mailer import checkup
     from mailer.clock import SystemClock
 
     async def look() -> list[checkup.Line]:
         lines = []
-        async for line in checkup.look(home, SystemClock()):
+        async for line in checkup.look(home, SystemClock(), send_test=send_test, by=by):
             if form is Format.TABLE:
                 _show(line)
             lines.append(line)
         return lines
 
     home = context.find_home()
+    by = coordinators.acting(context.given.by) if send_test is not None else ""
     lines = asyncio.run(look())
     rows = [{"name": line.name, "state": line.light.value, "what": line.what, "mend": line.mend} for line in lines]
     if form is Format.JSON:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from mailer.errors import SettingsError
-from mailer.settings import OAuth, Relay, Tls
+from mailer.settings import Bounces, OAuth, Relay, Tls
 from mailer.settings_checks import no_secret
 
 #: octets of a secret's file that are read
@@ -128,6 +128,16 @@ def _secret(given: SecretStr | None, file_name: str | None, home: Path, key: str
     if no_secret(text):
         raise SettingsError(f"{path} holds more than one line of text", where=where, remedy=remedy)
     return text
+
+
+def reverse_path(kind: Bounces, address: str, token: str) -> str:
+    """The envelope's sender: an address of the letter's own, the bounce *address* itself, or the null sender."""
+    if kind is Bounces.NONE:
+        return ""
+    if kind is Bounces.PLAIN:
+        return address
+    local, _, domain = address.rpartition("@")
+    return f"{local}+{token}@{domain}"
 
 
 def our_name(relay: Relay, address: str) -> str:

@@ -165,6 +165,10 @@ def test_doctor_is_green_with_a_relay_that_answers(tmp_path: Path):
         assert lines["relay main"]["state"] == "green", lines
         assert "TLSv1" in lines["relay main"]["what"]
         assert "logged in as circulars" in lines["relay main"]["what"]
+        done = chancery("doctor", "--send-test", "me@office.example", cwd=home)
+        assert done.returncode == 0, done.stdout
+        assert "test letter secretariat: by main to me@office.example: handed to our mail server" in done.stdout
+        assert "'nobody' is not an e-mail address" in one_line(chancery("doctor", "--send-test", "nobody", cwd=home), 2)
         (home / "relay.password").write_text("another\n")
         code, lines = doctor(home)
         assert (code, lines["relay main"]["state"], lines["database"]["state"]) == (1, "red", "green")
