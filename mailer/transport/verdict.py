@@ -62,6 +62,8 @@ _TALK = frozenset({Phase.LOGIN, Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.FINAL}
 _SESSION = frozenset({Phase.CONNECT, Phase.GREETING, Phase.HELLO})
 _END = frozenset({Phase.DATA, Phase.FINAL})
 _ONE = frozenset({Phase.RCPT, Phase.FINAL})
+#: where a yes says something of a letter
+_ABOUT_LETTERS = frozenset({Phase.MAIL, Phase.RCPT, Phase.FINAL})
 _BEFORE = frozenset(Phase) - {Phase.CONTENT, Phase.FINAL}
 
 
@@ -255,9 +257,12 @@ def parse(text: str) -> Reply:
 
 
 def judge(phase: Phase, said: Reply) -> Verdict:
-    """What *said* means in *phase*. A yes is ACCEPTED: at RCPT "may have the letter", at the end "the relay has it"."""
+    """What *said* means in *phase*. A yes is ACCEPTED: at RCPT "may have the letter", at the end "the relay has it".
+
+    Before MAIL no yes is about a letter: one that comes where another was due (250 to STARTTLS) is an answer that does not fit.
+    """
     code = said.code
-    if code in _YES_CODES and phase is not Phase.DATA:
+    if code in _YES_CODES and phase in _ABOUT_LETTERS:
         return _YES
     about = said.enhanced.split(".", 1)[1] if said.enhanced else ""
     text, digits = said.text.lower(), str(code)

@@ -305,3 +305,15 @@ async def test_a_sender_that_can_t_be_one_holds_the_relay(tmp_path):
     results, server = await one(tmp_path, given=envelope(sender="a@x.test\r\nRSET"))
     assert fates(results) == ["not-tried hold"]
     assert server.received == []
+
+
+@pytest.mark.parametrize(
+    ("at", "said"), [("connect", "250 Fine"), ("starttls", "250 Fine"), ("auth", "250 Fine"), ("auth", "220 Fine")]
+)
+async def test_a_yes_before_there_was_a_letter_is_no_yes_to_it(tmp_path, at, said):
+    """A good code where another was due (250 to STARTTLS or AUTH) never counts as having taken the letters that wait."""
+    options = Options(tls=TlsMode.STARTTLS, user="u", password="p")
+    results, server = await one(tmp_path, [{"at": at, "reply": said}], options=options)
+    assert fates(results) == ["not-tried relay"]
+    assert "does not fit the question" in results[0].why
+    assert server.received == []
