@@ -174,6 +174,13 @@ def settings_text(first: First) -> str:
         (f"username = {_toml(login)}" if login else '# username = "circulars"', ""),
         (("" if login else "# ") + 'password_file = "relay.password"', "holds the password as its only line"),
     ]
+    if first.preset == "microsoft365":
+        relay += [
+            ("# [relays.main.oauth]", "by access token: uncomment these four, delete password_file"),
+            ('# token_url = "https://login.microsoftonline.com/TENANT/oauth2/v2.0/token"', ""),
+            ('# client_id = "..."', ""),
+            ('# client_secret_file = "relay.secret"', ""),
+        ]
     lines = "\n".join(f"{setting:<38} # {remark}" if remark else setting for setting, remark in relay)
     return f"""\
 # Settings of this home. What is not here has its default: `chancery settings` shows all of them, and where each comes from.

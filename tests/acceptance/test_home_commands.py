@@ -93,6 +93,23 @@ def test_init_takes_what_it_is_told(tmp_path: Path):
     assert (rows["relays.main.port"], rows["senders.secretariat.address"]) == ("465", "a@b.example")
 
 
+def test_init_for_microsoft_shows_both_logins(tmp_path: Path):
+    """The password's file is set, and the section for an access token is there to be uncommented in its place."""
+    done = chancery("init", "h", "--preset", "microsoft365", "--username", "me@office.example", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    file = tmp_path / "h" / "chancery.toml"
+    lines = file.read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("# [relays.main.oauth]"))
+    lines[start : start + 4] = [line.removeprefix("# ") for line in lines[start : start + 4]]
+    file.write_text("\n".join(line for line in lines if not line.startswith("password_file")))
+    rows = {
+        row["key"]: row["value"]
+        for row in json.loads(chancery("settings", "--format", "json", cwd=tmp_path / "h").stdout)
+    }
+    assert rows["relays.main.oauth.client_secret_file"] == "relay.secret"
+    assert rows["relays.main.oauth.scope"] == "https://outlook.office365.com/.default"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
