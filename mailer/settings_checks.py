@@ -11,11 +11,13 @@ from zoneinfo import ZoneInfo
 from pydantic import SecretStr
 
 from lists.errors import BadInput
-from mailer.settings import Languages, Relay, Sender, Settings, Text, Tls
+from mailer.settings import Bounces, Languages, Relay, Sender, Settings, Text, Tls
 from mailer.settings_shape import Key, Problem, near
 
 _LANGUAGES: tuple[str, ...] = get_args(get_args(Languages.model_fields["fall_back"].annotation)[0])
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+#: Presets of providers that want the mailbox itself as the envelope's sender.
+_OWN_MAILBOX = frozenset({"microsoft365", "google"})
 #: Port 465 is TLS from the first byte (RFC 8314, 3.3); 587 and 25 begin in clear text.
 _PORTS = {465: Tls.IMPLICIT, 587: Tls.STARTTLS, 25: Tls.STARTTLS}
 
@@ -32,6 +34,7 @@ def problems(settings: Settings) -> Iterator[Problem]:
         yield from _relay(("relays", name), relay)
     for name, sender in settings.senders.items():
         yield from _sender(("senders", name), sender, list(settings.relays))
+    yield from _one_mailbox(settings)
     for name, issuer in settings.issuers.items():
         for field, text in issuer:
             yield from _text(("issuers", name, field), text)
@@ -213,6 +216,21 @@ def _sender(key: Key, sender: Sender, relays: list[str]) -> Iterator[Problem]:
                 (*key, field), f"{value!r} is no mail address ({error.what})", "write it such as name@example.org"
             )
     yield from _text((*key, "name"), sender.name)
+
+
+def _one_mailbox(settings: Settings) -> Iterator[Problem]:
+    """Senders whose provider takes letters from their own mailbox only, with bounces to another (config/presets)."""
+    for name, sender in settings.senders.items():
+        relay = settings.relays.get(sender.relay)
+        if relay is None or relay.preset not in _OWN_MAILBOX or sender.bounces is None:
+            continue
+        if relay.bounces is Bounces.PLAIN and sender.bounces.lower() != sender.address.lower():
+            yield Problem(
+                ("senders", name, "bounces"),
+                f"{relay.preset} takes letters with the mailbox itself as envelope sender, and this is another one",
+                "delete it, or make sure that the login may send as that mailbox",
+                stops=False,
+            )
 
 
 def _text(key: Key, text: Text) -> Iterator[Problem]:

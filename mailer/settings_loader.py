@@ -233,7 +233,7 @@ class _Variables:
                 data = _Source(variable, value)()
             except VariableError:
                 self.problems.append(
-                    Problem(tuple(path), "its value can't be read", 'write a list as ["en", "fr"]', where=place)
+                    Problem(tuple(path), "its value can't be read", 'write a list as ["one", "two"]', where=place)
                 )
                 continue
             yield variable, _renamed(data, path, value)

@@ -110,7 +110,7 @@ _SHAPES = {
     "less_than_equal": "it must be at most {le:g}",
     "enum": "it must be one of {expected}",
     "literal_error": "it must be one of {expected}",
-    "list_type": 'it must be a list, such as ["en", "fr"]',
+    "list_type": 'it must be a list, such as ["one", "two"]',
     "time_type": "it must be a time such as 09:00:00, without quotation marks",
     "time_parsing": "it must be a time such as 09:00:00, without quotation marks",
 }

@@ -159,22 +159,22 @@ def _failed(error: Exception, host: str, where: str) -> NoToken:
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = (error.verify_message or str(error)).rstrip(".")
         return NoToken(
-            f"the certificate of {host} is not trusted, or is for another name ({plain_words(reason)})",
+            f"the certificate of the token endpoint {host} is not trusted, or is for another name ({plain_words(reason)})",
             f"Check {at}; if your office has an authority of its own, name its certificate file in {where}.ca_file",
             Scope.HOLD,
         )
     if isinstance(error, TimeoutError):
-        what = f"{host} did not answer in time"
+        what = f"the token endpoint {host} did not answer in time"
     elif isinstance(error, socket.gaierror):
-        what = f"the name {host} was not found"
+        what = f"the name of the token endpoint {host} was not found"
     elif isinstance(error, ConnectionRefusedError):
-        what = f"nothing answers at {host}"
+        what = f"nothing answers at the token endpoint {host}"
     elif isinstance(error, ssl.SSLError):
-        what = f"no encrypted connection could be agreed with {host}"
+        what = f"no encrypted connection could be agreed with the token endpoint {host}"
     elif isinstance(error, OSError):
-        what = f"{host} can't be reached, or broke the connection"
+        what = f"the token endpoint {host} can't be reached, or broke the connection"
     else:
-        what = f"what {host} answered is no web page"
+        what = f"what the token endpoint {host} answered is no web page"
     return NoToken(what, f"Check {at}, and whether this machine may reach it", Scope.RELAY)
 
 
@@ -186,10 +186,10 @@ def _read(status: int, body: bytes, host: str, secret: str, where: str) -> Token
     """
     at = f"{where}.token_url"
     if len(body) > MOST:
-        raise NoToken(f"{host} answered with far more than a token", f"Check {at}", Scope.RELAY)
+        raise NoToken(f"the token endpoint {host} answered with far more than a token", f"Check {at}", Scope.RELAY)
     if status in range(300, 400):
         raise NoToken(
-            f"{host} sends us on to another address, which is not followed",
+            f"the token endpoint {host} sends us on to another address, which is not followed",
             f"Give the address of the token endpoint itself in {at}",
             Scope.HOLD,
         )
@@ -198,13 +198,17 @@ def _read(status: int, body: bytes, host: str, secret: str, where: str) -> Token
         said = ": ".join(str(answer[key]) for key in ("error", "error_description") if answer.get(key))
         later = status in _LATER or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
         raise NoToken(
-            f"{host} gave no access token ({plain_words(said, secret) or f'answer {status}'})",
+            f"the token endpoint {host} gave no access token ({plain_words(said, secret) or f'answer {status}'})",
             "Try again later" if later else f"Check client_id, client_secret and scope under [{where}]",
             Scope.RELAY if later else Scope.HOLD,
         )
     token, kind = answer.get("access_token"), str(answer.get("token_type") or "bearer")
     if not isinstance(token, str) or not is_token(token) or kind.lower() != "bearer":
-        raise NoToken(f"what {host} answered holds no access token that can be used", f"Check {at}", Scope.RELAY)
+        raise NoToken(
+            f"what the token endpoint {host} answered holds no access token that can be used",
+            f"Check {at}",
+            Scope.RELAY,
+        )
     return Token(token, _seconds(answer.get("expires_in")))
 
 

@@ -395,3 +395,13 @@ def test_one_problem_of_a_login(tmp_path: Path, lines: str, said: str):
     found = problems(tmp_path, LEAST.replace("[relays.main]", f"[relays.main]\n{lines}"))
     assert len(found) == 1, found
     assert said in found[0]
+
+
+def test_bounces_to_another_mailbox_are_told_where_the_provider_refuses_them(home: Path):
+    """Microsoft 365 and Google want the mailbox itself in the envelope: another bounce address is a warning, not an error."""
+    text = TOKEN + 'bounces = "bounces@secretariat.example"\n'
+    (warning,) = load(write(home, text), {}).warnings
+    assert "senders.secretariat.bounces: microsoft365 takes letters with the mailbox itself" in warning
+    assert load(write(home, text.replace("bounces@", "Circulars@")), {}).warnings == ()
+    postfix = LEAST + 'bounces = "bounces@secretariat.example"\n'
+    assert load(write(home, postfix), {}).warnings == ()
