@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiosmtplib
@@ -34,7 +34,7 @@ _CHALLENGE, _WELCOME = 334, 235
 class Secret:
     """A password or an access token; `kept`: it was not fetched just now."""
 
-    text: str
+    text: str = field(repr=False)
     kept: bool = False
 
 

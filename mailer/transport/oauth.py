@@ -14,7 +14,7 @@ import json
 import re
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import quote_plus, urlencode, urlsplit
 
@@ -54,7 +54,7 @@ class NoToken(Exception):
 class Token:
     """An access token, and the seconds that it is good for from now."""
 
-    text: str
+    text: str = field(repr=False)
     seconds: float
 
 

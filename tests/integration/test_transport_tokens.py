@@ -22,7 +22,7 @@ from mailer.transport.oauth import NoToken
 from mailer.transport.pool import SmtpTransport
 from mailer.transport.probe import probe
 from tests.support.token_endpoint import Endpoint, answer, token, token_endpoint
-from tests.support.transport_kit import Account, envelope, fates, left_alone, payload, relay_to
+from tests.support.transport_kit import HASTY, Account, envelope, fates, left_alone, payload, relay_to
 
 USER = "circulars@office.example"
 OPTIONS = Options(tls=TlsMode.STARTTLS, user=USER, password="-", token="token-1", record_all=True)
@@ -281,6 +281,7 @@ async def test_a_token_tells_how_long_it_is_good(tmp_path):
         async with token_endpoint(token("t", told)) as endpoint:
             got = await oauth.ask(OAuth(**endpoint.settings()), "s", access.trusting(None, tmp_path, "x"), "x")
             assert got == oauth.Token("t", seconds)
+            assert repr(got) == f"Token(seconds={got.seconds!r})"
 
 
 async def test_no_token_means_no_connection_and_letters_wait(tmp_path, clock):
@@ -321,6 +322,33 @@ async def test_a_login_that_is_not_on_offer_is_told_with_what_is(tmp_path, setti
         assert what in str(caught.value)
         assert remedy in (caught.value.remedy or "")
         assert logins(server) == []
+        await left_alone(server)
+
+
+@pytest.mark.parametrize(
+    ("rule", "meant"),
+    [
+        ({"do": "stall"}, "not-tried relay"),
+        ({"do": "garbage"}, "not-tried relay"),
+        ({"do": "drop"}, "not-tried relay"),
+        ({"reply": "334 bm8="}, "not-tried"),
+        ({"reply": "334 {}"}, "not-tried"),
+        ({"reply": "250 Fine"}, "not-tried relay"),
+        ({"reply": "454 4.7.0 Later"}, "not-tried relay"),
+        ({"reply": "535 5.7.3 Authentication unsuccessful"}, "not-tried hold"),
+    ],
+)
+async def test_whatever_is_answered_to_a_token_is_no_yes_to_a_letter(tmp_path, clock, rule, meant):
+    """Silence, nonsense, endless challenges and wrong codes: the letter waits, and nothing hangs."""
+    faults = Faults.from_rules([{"at": "auth"} | rule])
+    async with Server(OPTIONS, faults) as server:
+        relay = by_token(server, token_command=["/bin/echo", "token-1"], timeouts=HASTY)
+        transport = SmtpTransport("main", relay, home=tmp_path, clock=clock)
+        results = await transport.send(envelope(), payload(), Account())
+        assert fates(results)[0].startswith(meant)
+        assert "token-1" not in str(results)
+        assert server.received == []
+        await transport.close()
         await left_alone(server)
 
 
