@@ -14,7 +14,7 @@ from typing import Any, cast
 from sqlalchemy import String, Table, bindparam, delete, insert, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailer.circulars import bulk
+from mailer import bulk
 from mailer.circulars.models import Letter, PlanBatch, Recipient, Snapshot
 from mailer.circulars.planning import Digests, Planned
 from mailer.circulars.states import RecipientState

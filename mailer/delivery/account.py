@@ -5,13 +5,14 @@ digested them; `delivery.proof` compares with them whatever repeats them.
 """
 
 import datetime as dt
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Boolean, bindparam, case, insert, null, select, update
+from sqlalchemy import Boolean, Table, bindparam, case, insert, null, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailer.bulk import Many
 from mailer.circulars.models import Recipient
 from mailer.circulars.states import RecipientState
 from mailer.delivery.models import Outcome
@@ -64,16 +65,20 @@ _LINE = (
 )
 
 
-def _line(row: Mapping[Any, Any]) -> list[Any]:
-    values = [row[name] for name in _LINE]
-    values[5] = str(values[5])
-    if isinstance(values[11], dt.datetime):
-        values[11] = values[11].astimezone(dt.UTC).isoformat(timespec="microseconds")
-    return values
+def _line(values: Sequence[Any]) -> list[Any]:
+    """*values*, in the order of `_LINE`, as the register digests them."""
+    line = list(values)
+    line[_STATE] = str(line[_STATE])
+    if isinstance(line[_AT], dt.datetime):
+        line[_AT] = line[_AT].astimezone(dt.UTC).isoformat(timespec="microseconds")
+    return line
 
 
-_SET_RECIPIENT = (
-    update(Recipient.__table__)  # type: ignore[arg-type]  # a Table, as Core takes it; Core's executemany costs a third of the ORM's
+_STATE, _AT = _LINE.index("state"), _LINE.index("at")
+
+_ADD_OUTCOME = Many(insert(cast("Table", Outcome.__table__)), *_LINE, "circular_id", "link")
+_SET_RECIPIENT = Many(
+    update(cast("Table", Recipient.__table__))
     .where(Recipient.__table__.c.id == bindparam("b_id"))
     .values(
         state=bindparam("b_state"),
@@ -87,7 +92,20 @@ _SET_RECIPIENT = (
         address=bindparam("b_address"),
         # tried by nobody yet, or anew by a person's word: the time for giving up has not begun to run
         first_at=case((bindparam("b_fresh", type_=Boolean), null()), else_=Recipient.__table__.c.first_at),
-    )
+    ),
+    *(
+        "b_id",
+        "b_state",
+        "b_code",
+        "b_enhanced",
+        "b_reply",
+        "b_why",
+        "b_at",
+        "b_tries",
+        "b_next_at",
+        "b_address",
+        "b_fresh",
+    ),
 )
 
 
@@ -108,49 +126,30 @@ async def record(
     if not changes:
         return None
     head = chain.chain_of(circular_id)
-    rows: list[dict[str, Any]] = [
-        {
-            "circular_id": circular_id,
-            "letter_id": change.letter,
-            "recipient_id": change.recipient,
-            "attempt_id": change.attempt,
-            "relay": change.relay,
-            "address": change.address,
-            "state": change.state,
-            "code": change.reply.code if change.reply else None,
-            "enhanced": change.reply.enhanced if change.reply else None,
-            "reply": change.reply.text if change.reply else None,
-            "why": change.why or None,
-            "by": by,
-            "at": change.at,
-            "sha256": change.sha256,
-            "place": place,
-        }
-        for place, change in enumerate(changes, 1)
-    ]
+    rows: list[tuple[Any, ...]] = []
+    updates: list[tuple[Any, ...]] = []
+    for place, change in enumerate(changes, 1):
+        reply = change.reply
+        said = (reply.code, reply.enhanced, reply.text) if reply else (None, None, None)
+        why = change.why or None
+        rows.append(
+            (
+                *(change.letter, change.recipient, change.attempt, change.relay, change.address, change.state),
+                *(*said, why, by, change.at, change.sha256, place),
+            )
+        )
+        fresh = change.state is RecipientState.QUEUED and not change.tries
+        updates.append(
+            (
+                *(change.recipient, change.state, *said, why, change.at, change.tries),
+                *(change.next_at, change.address, fresh),
+            )
+        )
     digest = chain.outcomes_digest([_line(row) for row in rows])
     link = await chain.append(session, head, action, {"recipients": len(rows)}, by=by, at=at, digest=digest)
     connection = await session.connection()
-    await connection.execute(insert(Outcome.__table__), [{**row, "link": link} for row in rows])  # type: ignore[arg-type]  # as above
-    await connection.execute(
-        _SET_RECIPIENT,
-        [
-            {
-                "b_id": change.recipient,
-                "b_state": change.state,
-                "b_code": row["code"],
-                "b_enhanced": row["enhanced"],
-                "b_reply": row["reply"],
-                "b_why": row["why"],
-                "b_at": change.at,
-                "b_tries": change.tries,
-                "b_next_at": change.next_at,
-                "b_address": change.address,
-                "b_fresh": change.state is RecipientState.QUEUED and not change.tries,
-            }
-            for change, row in zip(changes, rows, strict=True)
-        ],
-    )
+    await _ADD_OUTCOME.run(connection, [(*row, circular_id, link) for row in rows])
+    await _SET_RECIPIENT.run(connection, updates)
     return link
 
 
@@ -162,4 +161,5 @@ async def lines(session: AsyncSession, circular_id: int) -> AsyncIterator[tuple[
         select(*columns).where(table.circular_id == circular_id).order_by(table.link, table.place)
     )
     async for row in found.mappings():
-        yield row["link"], _line({**row, "at": moment(row["at"])})
+        values = {**row, "at": moment(row["at"])}
+        yield row["link"], _line([values[name] for name in _LINE])

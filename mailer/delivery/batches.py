@@ -10,10 +10,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
+from typing import cast
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import Table, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailer.bulk import Many
 from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.database import Sessions, after_commit
@@ -246,19 +248,9 @@ class Batches:
             changes = [given_up(change) for change in changes]
         await account.record(session, run.circular, changes, by="engine", at=now)
         connection = await session.connection()
-        await connection.execute(
-            _END_ATTEMPT, [{"b_id": one.claim.attempt, "b_at": now, "b_sha256": one.sha256} for one in told]
-        )
-        gone = [one for one in told if one.left]
-        if gone:
-            await connection.execute(
-                _LETTER_LEFT, [{"b_id": one.claim.letter, "b_at": one.left, "b_sha256": one.sha256} for one in gone]
-            )
-        back = [one for one in told if not one.left]
-        if back:
-            await connection.execute(
-                _LETTER_BACK, [{"b_id": one.claim.letter, "b_more": int(one.fruitless)} for one in back]
-            )
+        await _END_ATTEMPT.run(connection, [(one.claim.attempt, now, one.sha256) for one in told])
+        await _LETTER_LEFT.run(connection, [(one.claim.letter, one.left, one.sha256) for one in told if one.left])
+        await _LETTER_BACK.run(connection, [(one.claim.letter, int(one.fruitless)) for one in told if not one.left])
 
 
 def call_for(circular: int, batch: int) -> Call:
@@ -266,20 +258,23 @@ def call_for(circular: int, batch: int) -> Call:
     return Call("send", f"send/{circular}/{batch}", {"circular": circular, "batch": batch})
 
 
-_END_ATTEMPT = (
-    update(Attempt.__table__)  # type: ignore[arg-type]  # a Table, as Core takes it; so below
+_END_ATTEMPT = Many(
+    update(cast("Table", Attempt.__table__))
     .where(Attempt.__table__.c.id == bindparam("b_id"))
-    .values(ended_at=bindparam("b_at"), sha256=bindparam("b_sha256"))
+    .values(ended_at=bindparam("b_at"), sha256=bindparam("b_sha256")),
+    *("b_id", "b_at", "b_sha256"),
 )
-_LETTER_LEFT = (
-    update(Letter.__table__)  # type: ignore[arg-type]
+_LETTER_LEFT = Many(
+    update(cast("Table", Letter.__table__))
     .where(Letter.__table__.c.id == bindparam("b_id"))
     .values(
         left_at=func.coalesce(Letter.__table__.c.left_at, bindparam("b_at")), sha256=bindparam("b_sha256"), fruitless=0
-    )
+    ),
+    *("b_id", "b_at", "b_sha256"),
 )
-_LETTER_BACK = (
-    update(Letter.__table__)  # type: ignore[arg-type]
+_LETTER_BACK = Many(
+    update(cast("Table", Letter.__table__))
     .where(Letter.__table__.c.id == bindparam("b_id"))
-    .values(fruitless=Letter.__table__.c.fruitless + bindparam("b_more"))
+    .values(fruitless=Letter.__table__.c.fruitless + bindparam("b_more")),
+    *("b_id", "b_more"),
 )

@@ -8,13 +8,14 @@ import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import Table, bindparam, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Form, Role
 from lists.models import Contact, Organization
+from mailer.bulk import Many
 from mailer.circulars.models import Letter, Recipient
 from mailer.circulars.states import RecipientState
 from mailer.delivery import account
@@ -219,7 +220,7 @@ async def _write_claims(
         return
     connection = await session.connection()
     if renamed:
-        await connection.execute(_RENAME, renamed)
+        await _RENAME.run(connection, [(one["b_id"], one["b_address"], one["b_name"]) for one in renamed])
         await chain.append(
             session,
             chain.chain_of(run.circular),
@@ -228,58 +229,47 @@ async def _write_claims(
             by="engine",
             at=now,
         )
-    await connection.execute(
-        insert(Attempt.__table__),  # type: ignore[arg-type]  # a Table, as Core takes it
+    await _ADD_ATTEMPT.run(
+        connection,
         [
-            {
-                "id": claim.attempt,
-                "letter_id": claim.letter,
-                "circular_id": run.circular,
-                "batch": run.batch,
-                "run": run.number,
-                "boot": run.boot,
-                "owner": run.owner,
-                "relay": relay,
-                "claimed_at": now,
-            }
+            (claim.attempt, claim.letter, run.circular, run.batch, run.number, run.boot, run.owner, relay, now)
             for claim in claims
         ],
     )
-    await connection.execute(
-        _FIX_LETTER,
+    await _FIX_LETTER.run(
+        connection,
         [
-            {
-                "b_id": claim.letter,
-                "b_dated": claim.dated,
-                "b_mailboxes": {"to": [list(one) for one in claim.to], "cc": [list(one) for one in claim.cc]},
-            }
+            (claim.letter, claim.dated, {"to": [list(one) for one in claim.to], "cc": [list(one) for one in claim.cc]})
             for claim in claims
         ],
     )
-    await connection.execute(
-        _HOLD,
-        [
-            {"b_id": target.id, "b_attempt": claim.attempt, "b_first": target.first_at}
-            for claim in claims
-            for target in claim.targets
-        ],
+    await _HOLD.run(
+        connection,
+        [(target.id, claim.attempt, target.first_at) for claim in claims for target in claim.targets],
     )
 
 
-_FIX_LETTER = (
-    update(Letter.__table__)  # type: ignore[arg-type]
-    .where(Letter.__table__.c.id == bindparam("b_id"))
-    .values(dated=bindparam("b_dated"), mailboxes=bindparam("b_mailboxes"))
+_ADD_ATTEMPT = Many(
+    insert(cast("Table", Attempt.__table__)),
+    *("id", "letter_id", "circular_id", "batch", "run", "boot", "owner", "relay", "claimed_at"),
 )
-_HOLD = (
-    update(Recipient.__table__)  # type: ignore[arg-type]
+_FIX_LETTER = Many(
+    update(cast("Table", Letter.__table__))
+    .where(Letter.__table__.c.id == bindparam("b_id"))
+    .values(dated=bindparam("b_dated"), mailboxes=bindparam("b_mailboxes")),
+    *("b_id", "b_dated", "b_mailboxes"),
+)
+_HOLD = Many(
+    update(cast("Table", Recipient.__table__))
     .where(Recipient.__table__.c.id == bindparam("b_id"))
     .values(
         state=RecipientState.SENDING, attempt_id=bindparam("b_attempt"), first_at=bindparam("b_first"), next_at=None
-    )
+    ),
+    *("b_id", "b_attempt", "b_first"),
 )
-_RENAME = (
-    update(Recipient.__table__)  # type: ignore[arg-type]
+_RENAME = Many(
+    update(cast("Table", Recipient.__table__))
     .where(Recipient.__table__.c.id == bindparam("b_id"))
-    .values(address=bindparam("b_address"), name=bindparam("b_name"))
+    .values(address=bindparam("b_address"), name=bindparam("b_name")),
+    *("b_id", "b_address", "b_name"),
 )
