@@ -15,10 +15,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.app import App
-from mailer.circulars import service as circulars
 from mailer.circulars.frozen import Frozen
+from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular
-from mailer.circulars.snapshot import load_frozen
 from mailer.circulars.states import CircularState
 from mailer.delivery.batches import Batches, Watch
 from mailer.delivery.journal import Journal, boot_id
@@ -275,6 +274,8 @@ class _Actions:
 
     async def remind(self, parent_id: int, ordinal: int, organizations: Sequence[int]) -> int:
         """Write a reminder's letters and let them go; again, it finishes what was begun."""
+        from mailer.circulars import service as circulars
+
         made = await circulars.freeze_reminder(
             self.app.database, self.app.clock, parent_id, ordinal, organizations, by="ticker"
         )

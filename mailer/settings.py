@@ -132,7 +132,7 @@ class Delivery(Section):
     """How letters leave. Durations in seconds."""
 
     lease: Seconds = 120
-    slice: Annotated[int, Field(ge=1, le=500)] = 50
+    slice: Annotated[int, Field(ge=1, le=500)] = 200
     first_retry: Seconds = 900
     longest_retry: Seconds = 4 * 3600
     give_up_after: Seconds = 4 * 86400

@@ -7,8 +7,8 @@ from typing import Any
 
 from lists.kinds import Form
 from mailer.errors import CannotDo, LetterError
-from mailer.letters.compile import COMPOSER as LETTERS_COMPOSER
-from mailer.letters.compile import Compiled
+from mailer.letters.compiled import COMPOSER as LETTERS_COMPOSER
+from mailer.letters.compiled import Compiled
 from mailer.letters.render import Renderer
 from mailer.mime.parts import Attachment, Shared, boundary_for, encode_shared
 from mailer.register.chain import canonical
@@ -35,7 +35,7 @@ class Frozen:
         {"composer": 1001, "reference": "AUS/2006/011", "title": "...", "date": "2006-07-07", "template": "letter",
          "on_uncertain": "ask",
          "sender": {"key", "name": text or text per language, "address", "reply_to", "bounces"},
-         "texts": {"letter/en": `letters.compile.Compiled` as JSON, ...},
+         "texts": {"letter/en": `letters.compiled.Compiled` as JSON, ...},
          "enclosures": {"en": {"boundary", "files": [{"sha256", "filename", "media_type"}]}, ...},
          "reminders": [{"ordinal": 1, "before": 3, "title", "texts": {...}}]}
     """

@@ -17,7 +17,7 @@ from lists.kinds import Role
 from mailer.circulars.compose import LetterRow, compose
 from mailer.circulars.frozen import Frozen
 from mailer.circulars.models import Letter, Recipient
-from mailer.circulars.snapshot import load_frozen
+from mailer.circulars.loading import load_frozen
 from mailer.circulars.states import RecipientState
 from mailer.database import Sessions
 from mailer.errors import BadInput, CannotDo, Defect

@@ -22,7 +22,7 @@ from mailer.circulars.states import RecipientState
 from mailer.errors import BadInput, ChanceryError
 from mailer.letters import catalog, lint, wording
 from mailer.letters import compile as compiling
-from mailer.letters.compile import Compiled
+from mailer.letters.compiled import Compiled
 from mailer.letters.source import Source
 from mailer.settings import Sender
 

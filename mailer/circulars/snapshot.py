@@ -4,15 +4,11 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from mailer.circulars.document import Document
-from mailer.circulars.frozen import COMPOSER, Frozen, boundary
-from mailer.circulars.models import Blob, Snapshot
+from mailer.circulars.frozen import COMPOSER, boundary
 from mailer.circulars.numbering import of_reminder
 from mailer.errors import NotFound
-from mailer.letters.compile import Compiled
+from mailer.letters.compiled import Compiled
 from mailer.letters.languages import text_in
 from mailer.mime import invite
 from mailer.settings import Sender
@@ -116,28 +112,6 @@ def calendar_file(document: Document, language: str, *, reference: str, sender: 
         organizer_address=sender.reply_to or sender.address,
         language=language,
     )
-
-
-async def load_frozen(session: AsyncSession, circular_id: int) -> Frozen:
-    """The circular's snapshot with its files, ready for composing.
-
-    Raises:
-        NotFound: the circular is not approved.
-        CannotDo: another version of the program approved it.
-    """
-    document = await session.scalar(select(Snapshot.document).where(Snapshot.circular_id == circular_id))
-    if document is None:
-        raise NotFound(
-            "it has no approved text", where=f"circular {circular_id}", remedy="approve it: chancery circular approve"
-        )
-    return Frozen(document, await blobs_of(session, document))
-
-
-async def blobs_of(session: AsyncSession, document: Mapping[str, Any]) -> dict[str, bytes]:
-    """The bytes of every file that a snapshot encloses, by sha256."""
-    wanted = {file["sha256"] for enclosed in document["enclosures"].values() for file in enclosed["files"]}
-    found = await session.execute(select(Blob.sha256, Blob.data).where(Blob.sha256.in_(wanted)))
-    return dict(found.all())
 
 
 def _files(document: Document, language: str, calendar: str | None) -> list[dict[str, str]]:

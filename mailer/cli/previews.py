@@ -10,8 +10,8 @@ from mailer.circulars import service
 from mailer.circulars.compose import LetterRow
 from mailer.circulars.desk import Desk
 from mailer.circulars.frozen import Frozen
+from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular, Letter, Recipient
-from mailer.circulars.snapshot import load_frozen
 from mailer.circulars.states import CircularState
 from mailer.errors import CircularError
 from mailer.replies.find import Addressed, addressed, pick

@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lists.kinds import Form
 from mailer.circulars.compose import LetterRow, compose
 from mailer.circulars.frozen import COMPOSER, Frozen
+from mailer.circulars.loading import blobs_of
 from mailer.circulars.models import Circular, Letter, Recipient, Snapshot
 from mailer.circulars.rows import BATCH, digests_of_rows, rest_digest
-from mailer.circulars.snapshot import blobs_of
 from mailer.circulars.states import OPEN, CircularState, RecipientState
 from mailer.delivery import account
 from mailer.delivery.models import Attempt, Outcome

@@ -7,7 +7,7 @@ depend on a later version of Babel or of the templates, a worker needs no templa
 import html
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import css_inline
@@ -17,14 +17,12 @@ from lists.kinds import Severity
 from mailer.errors import Defect, LetterError
 from mailer.letters import clean, fields, frame, kinds_of_fields, languages, plain, prose, sandbox, tree, wording
 from mailer.letters.catalog import Template
+from mailer.letters.compiled import COMPOSER, Compiled
 from mailer.letters.filters import Filters
 from mailer.letters.kinds_of_fields import Kind
 from mailer.letters.source import Source
 from mailer.letters.text_fill import hold_in_html
 from mailer.letters.tree import Choice, Open, Output, Piece, Print, Tree, Whole
-
-#: Raised whenever the same compiled letter and fields would give other text.
-COMPOSER = 1
 
 #: Bytes of HTML; a longer message is cut off in the most used web mail, at 102 KB (anchors/standards.md, M4).
 LARGEST_HTML = 100_000
@@ -33,36 +31,6 @@ _HELD = re.compile("[\U00100000-\U0010ffff]|<!--chancery:([0-9]+)-->")
 _CSS_HOLDERS = 0x100000
 _EMPTY_LINES = re.compile(r"\n{3,}")
 _LINE_ENDS = re.compile(r"[ \t]+(?=\n)")
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """A circular in one language and form, ready to be merged.
-
-    Attributes:
-        composer: the version that made it; another version never renders a letter that has begun.
-        subject, html, text: Jinja2 sources that name only `own` and `values`.
-        own: the fields that each letter has to bring.
-        values: flat common values that conditions compare with a letter's own fields.
-    """
-
-    composer: int
-    language: str
-    form: str
-    subject: str
-    html: str
-    text: str
-    own: tuple[str, ...]
-    values: Mapping[str, Any]
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {**asdict(self), "own": list(self.own), "values": dict(self.values)}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "Compiled":
-        """Read what `as_json` gave."""
-        return cls(**{**document, "own": tuple(document["own"])})
 
 
 @dataclass(frozen=True, slots=True)

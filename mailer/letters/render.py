@@ -7,7 +7,7 @@ from jinja2 import TemplateError
 
 from mailer.errors import Defect, LetterError
 from mailer.letters import clean, sandbox
-from mailer.letters.compile import COMPOSER, Compiled
+from mailer.letters.compiled import COMPOSER, Compiled
 
 
 @dataclass(frozen=True, slots=True)

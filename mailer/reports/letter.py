@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lists.kinds import Role
 from lists.roll import Roll
 from mailer.circulars.compose import Composed, LetterRow, compose, rendered
+from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular, Letter, Recipient
-from mailer.circulars.snapshot import load_frozen
 from mailer.circulars.states import RecipientState
 from mailer.delivery.models import Attempt, Outcome
 from mailer.errors import ChanceryError

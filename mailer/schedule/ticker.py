@@ -11,8 +11,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-
 from mailer.clock import Clock, ManualClock
 from mailer.database import Sessions
 from mailer.schedule import service
@@ -111,6 +109,8 @@ class Ticker:
             await asyncio.sleep(0)  # its shutdown is a callback of the loop
 
     def _scheduler(self) -> Any:
+        from apscheduler.schedulers.asyncio import AsyncIOScheduler  # what only sends need not load it
+
         scheduler = AsyncIOScheduler(
             timezone=dt.UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )

@@ -10,8 +10,8 @@ from lists import contacts
 from lists.models import Contact
 from mailer.circulars import rows, service
 from mailer.circulars.compose import LetterRow, rendered
+from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular, Letter, Recipient, Snapshot
-from mailer.circulars.snapshot import load_frozen
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.clock import ManualClock
 from mailer.database import Database

@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from mailer.circulars import service
 from mailer.circulars.compose import LetterRow, compose
+from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Letter, Recipient
-from mailer.circulars.snapshot import load_frozen
 from mailer.circulars.states import CircularState
 from mailer.clock import ManualClock
 from mailer.database import Database

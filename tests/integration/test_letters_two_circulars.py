@@ -10,7 +10,8 @@ import pytest
 from lists.findings import stops
 from mailer.circulars import reading, sources
 from mailer.letters import catalog, lint, wording
-from mailer.letters.compile import Compiled, compile_letter, problems
+from mailer.letters.compile import compile_letter, problems
+from mailer.letters.compiled import Compiled
 from mailer.letters.render import Rendered, Renderer
 from mailer.letters.source import Source
 from mailer.settings import Settings

@@ -5,7 +5,8 @@ from typing import Any
 
 from lists.kinds import Form
 from mailer.letters import catalog
-from mailer.letters.compile import Compiled, compile_letter
+from mailer.letters.compile import compile_letter
+from mailer.letters.compiled import Compiled
 from mailer.letters.render import Rendered, Renderer
 from mailer.letters.source import Issuer, Source
 

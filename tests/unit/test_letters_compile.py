@@ -9,7 +9,8 @@ import pytest
 from lists.kinds import Form
 from mailer.errors import Defect, LetterError
 from mailer.letters import catalog
-from mailer.letters.compile import Compiled, problems
+from mailer.letters.compile import problems
+from mailer.letters.compiled import Compiled
 from mailer.letters.render import Renderer
 from mailer.letters.source import DateRange, Enclosure, Event, Follows, Issuer, Person
 from tests.support import letters_kit
