@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lists.kinds import Role
 from mailer.circulars.compose import LetterRow, compose
 from mailer.circulars.frozen import Frozen
-from mailer.circulars.models import Letter, Recipient
 from mailer.circulars.loading import load_frozen
+from mailer.circulars.models import Letter, Recipient
 from mailer.circulars.states import RecipientState
 from mailer.database import Sessions
 from mailer.errors import BadInput, CannotDo, Defect
