@@ -19,6 +19,7 @@ from mailer.circulars.frozen import Frozen
 from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular
 from mailer.circulars.states import CircularState
+from mailer.delivery.attempts import AttemptLog
 from mailer.delivery.batches import Batches, Watch
 from mailer.delivery.journal import Journal, boot_id
 from mailer.delivery.pace import Pace
@@ -36,7 +37,7 @@ from mailer.transport import access
 from mailer.transport.base import Transport
 from mailer.transport.pool import SmtpTransport
 
-log = logging.getLogger("chancery.dispatch")
+log = logging.getLogger(__name__)
 
 #: Seconds between looks at whether another process has paused a circular.
 _WATCH = 0.25
@@ -130,7 +131,7 @@ class Sending:
                 async with self.app.database.read() as session:
                     self._brakes.held = set(await session.scalars(held))
             except DatabaseError as error:  # a moment's trouble must not leave pauses unseen from then on
-                log.warning("watch failed", extra={"action": "watch-failed", "reason": str(error)})
+                log.warning("watch-failed", extra={"reason": str(error)})
             await asyncio.sleep(_WATCH)
 
     async def close(self) -> None:
@@ -198,12 +199,13 @@ def _build(
     watch: Sequence[Watch],
 ) -> Sending:
     lease = dt.timedelta(seconds=app.settings.delivery.lease)
+    references: dict[int, str] = {}
     batches = Batches(
         app.database,
         lease=lease,
         zone=ZoneInfo(app.settings.calendar.timezone),
         no_longer_due=no_longer_due,
-        watch=watch,
+        watch=(AttemptLog(references), *watch),
     )
     engine = Embedded([batches], app.clock)
     delivery = Delivery(sessions=app.database, clock=app.clock, hooks=app.hooks, hand_on=engine.hand_on)
@@ -215,6 +217,7 @@ def _build(
         if circular_id not in kept:
             async with app.database.read() as session:
                 frozen = await load_frozen(session, circular_id)
+            references[circular_id] = frozen.document["reference"]
             while len(kept) >= _KEPT:
                 kept.pop(next(iter(kept)))
             kept[circular_id] = frozen

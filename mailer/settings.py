@@ -170,6 +170,48 @@ class Languages(Section):
     fall_back: list[Literal["en", "fr", "es", "ar", "zh", "ru"]] = ["en", "fr"]
 
 
+class LogPlace(StrEnum):
+    """Where log lines go."""
+
+    STDERR = "stderr"  #: of `chancery serve`; other commands say what matters themselves
+    FILE = "file"
+    SYSLOG = "syslog"
+
+
+class LogForm(StrEnum):
+    """For whom log lines are."""
+
+    TEXT = "text"  #: people
+    JSON = "json"  #: machines
+
+
+class LogLevel(StrEnum):
+    """The least that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Log(Section):
+    """Log lines: one per attempt, and what else happens."""
+
+    to: LogPlace = LogPlace.STDERR
+    file: Annotated[str, Field(min_length=1)] = "chancery.log"
+    socket: Annotated[str, Field(min_length=1)] = "/dev/log"
+    format: LogForm = LogForm.TEXT
+    level: LogLevel = LogLevel.INFO
+    addresses: bool = False
+
+
+class Metrics(Section):
+    """Counters for Prometheus, of `chancery serve`; neither is set: there are none."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    file: Annotated[str, Field(min_length=1)] | None = None
+
+
 class Settings(Section):
     """All settings of a home."""
 
@@ -182,3 +224,5 @@ class Settings(Section):
     calendar: Calendar = Calendar()
     database: Database = Database()
     languages: Languages = Languages()
+    log: Log = Log()
+    metrics: Metrics = Metrics()

@@ -105,6 +105,7 @@ _SHAPES = {
     "finite_number": "it must be a number",
     "bool_type": "it must be true or false, without quotation marks",
     "bool_parsing": "it must be true or false, without quotation marks",
+    "string_too_short": "it must not be empty",
     "greater_than": "it must be more than {gt:g}",
     "greater_than_equal": "it must be at least {ge:g}",
     "less_than_equal": "it must be at most {le:g}",

@@ -20,6 +20,15 @@ def send(
     """Send an approved circular; asks for the number of letters."""
 
     async def work(application: Any) -> int:
+        from mailer import logs
+        from mailer.settings import LogPlace
+
+        if application.settings.log.to is LogPlace.STDERR:  # where this command speaks to a person
+            return await send_now(application)
+        with logs.kept(application.settings.log, application.home, debug=context.given.debug):
+            return await send_now(application)
+
+    async def send_now(application: Any) -> int:
         from mailer import dispatch
         from mailer.circulars.states import CircularState
         from mailer.cli import running

@@ -1,6 +1,8 @@
 """`chancery serve`: sends what is due and fires schedules until it is stopped."""
 
 import asyncio
+import logging
+from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +10,7 @@ import typer
 from mailer.cli import context
 
 app = typer.Typer()
+log = logging.getLogger(__name__)
 
 
 @app.command()
@@ -17,31 +20,53 @@ def serve(
     """Send what is due and fire schedules, until stopped."""
 
     async def work(application: Any) -> int:
-        from mailer import dispatch, logs
-        from mailer.cli import running
+        from mailer import logs
 
-        logs.configure(addresses=addresses)
-        async with dispatch.sending(application, what="serve", told=_tell) as sending:
-            found = sending.recovered
-            if found.put_back or found.settled or found.uncertain:
-                context.err.print(
-                    f"After an unclean end: {found.put_back} addresses put back, {found.settled} settled by the journal, "
-                    f"{found.uncertain} in doubt."
-                )
-            with running.signals(sending):
-                context.err.print(f"Serving {application.home}; Ctrl-C stops.", markup=False)
-                ticking = asyncio.create_task(sending.ticker.run())
-                working = asyncio.create_task(sending.work())
-                done, _ = await asyncio.wait({ticking, working}, return_when=asyncio.FIRST_COMPLETED)
-                sending.stop()
-                await working
-                ticking.cancel()
-                await asyncio.gather(ticking, return_exceptions=True)
-                for task in done:
-                    task.result()
-        return context.OK
+        with logs.kept(application.settings.log, application.home, debug=context.given.debug, addresses=addresses):
+            return await _serve(application)
 
     raise typer.Exit(context.with_app(work))
+
+
+async def _serve(application: Any) -> int:
+    from mailer import dispatch
+    from mailer.cli import running
+
+    async with AsyncExitStack() as stack:
+        watch = [await stack.enter_async_context(_counters(application))] if _wants_counters(application) else []
+        sending = await stack.enter_async_context(dispatch.sending(application, what="serve", told=_tell, watch=watch))
+        found = sending.recovered
+        if found.put_back or found.settled or found.uncertain:
+            context.err.print(
+                f"After an unclean end: {found.put_back} addresses put back, {found.settled} settled by the journal, "
+                f"{found.uncertain} in doubt."
+            )
+            numbers = {"put_back": found.put_back, "settled": found.settled, "uncertain": found.uncertain}
+            log.warning("recovered", extra=numbers)
+        with running.signals(sending):
+            context.err.print(f"Serving {application.home}; Ctrl-C stops.", markup=False)
+            log.info("serve-started", extra={"home": str(application.home)})
+            ticking = asyncio.create_task(sending.ticker.run())
+            working = asyncio.create_task(sending.work())
+            done, _ = await asyncio.wait({ticking, working}, return_when=asyncio.FIRST_COMPLETED)
+            sending.stop()
+            await working
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+            for task in done:
+                task.result()
+    log.info("serve-stopped")
+    return context.OK
+
+
+def _wants_counters(application: Any) -> bool:
+    return application.settings.metrics.port is not None or application.settings.metrics.file is not None
+
+
+def _counters(application: Any) -> Any:
+    from mailer import metrics  # and with it prometheus-client: only where the settings ask for it
+
+    return metrics.kept(application.settings.metrics, application.home, application.database, application.clock)
 
 
 def _tell(firing: Any) -> None:

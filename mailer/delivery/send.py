@@ -28,7 +28,7 @@ from mailer.settings import Delivery
 from mailer.transport.base import Envelope, Fate, Held, Rcpt, Result, Scope, Transport
 from mailer.wake import Call
 
-log = logging.getLogger("chancery.delivery")
+log = logging.getLogger(__name__)
 
 #: How often a turn that the database refused is tried again, and how long we wait between, in seconds.
 _TURN_TRIES, _TURN_WAIT = 5, 1.0
@@ -227,9 +227,7 @@ class _BatchRun:
                     break
                 await self._land()
         except Fenced:
-            log.info(
-                "run fenced", extra={"action": "run-fenced", "circular": self._run.circular, "batch": self._run.batch}
-            )
+            log.info("run-fenced", extra={"circular": self._run.circular, "batch": self._run.batch})
         finally:
             beat.cancel()
             with suppress(asyncio.CancelledError):
@@ -318,7 +316,7 @@ class _BatchRun:
             except Fenced:
                 return
             except DatabaseError as error:
-                log.warning("beat failed", extra={"action": "beat-failed", "reason": str(error)})
+                log.warning("beat-failed", extra={"reason": str(error)})
 
     async def _land(self) -> None:
         """Wait until enough letters have landed for a turn to be worth while."""
@@ -341,7 +339,7 @@ class _BatchRun:
         try:
             composed = self._compose(claim)
         except Exception as error:  # one letter that can't be made must not stop the others; it is told, by name
-            log.exception("letter not composed", extra={"action": "compose-failed", "letter": claim.letter})
+            log.exception("compose-failed", extra={"letter": claim.letter})
             return self._judge.not_composed(claim, error)
         envelope = Envelope(
             attempt=claim.attempt,
@@ -355,7 +353,7 @@ class _BatchRun:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # a defect of ours: whether the relay has the letter is unknown once content began
-            log.exception("transport failed", extra={"action": "transport-failed", "letter": claim.letter})
+            log.exception("transport-failed", extra={"letter": claim.letter})
             fate = Fate.UNCERTAIN if claim.attempt in self._begun else Fate.NOT_TRIED
             results = [
                 Result(target.id, fate, Scope.LETTER, None, f"our program failed ({error})") for target in claim.targets

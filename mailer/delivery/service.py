@@ -1,6 +1,7 @@
 """The verbs of sending: start, pause, resume, cancel, resolve. Each is one transaction with its register entry."""
 
 import datetime as dt
+import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from mailer.delivery.settling import settle_batch, settle_circular
 from mailer.errors import BadInput, NotAllowedNow, NotFound
 from mailer.register import chain
 from mailer.wake import Call
+
+log = logging.getLogger(__name__)
 
 #: What other rooms do in the same transaction (plan, hold, release, cancel reminders).
 Hook = Callable[[AsyncSession, Circular], Awaitable[None]]
@@ -308,6 +311,7 @@ class Delivery:
                 return
             circular.held_why = why
             await chain.append(session, chain.chain_of(circular_id), "circular-held", {"why": why}, by="engine", at=now)
+        log.warning("circular-held", extra={"circular": _name(circular), "why": why})
 
     async def progress(self, circular_id: int) -> Progress:
         """Where it stands now."""

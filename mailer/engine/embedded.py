@@ -17,7 +17,7 @@ from mailer.database import after_commit
 from mailer.errors import ChanceryError
 from mailer.wake import Call, DueSource, Handler, Standing
 
-log = logging.getLogger("chancery.engine")
+log = logging.getLogger(__name__)
 
 #: Seconds between looks at rows that another process may have changed.
 _POLL = 1.0
@@ -129,8 +129,8 @@ class Embedded:
         ) as error:  # a handler's failure must not stop the others at once; the third in a row ends the work
             count = self._failed[call.key] = self._failed.get(call.key, 0) + 1
             told = isinstance(error, ChanceryError)  # it says what is wrong by itself: a full disk needs no traceback
-            fields = {"action": "call-failed", "call": call.key, "count": count, "reason": str(error)}
-            log.exception("call failed", exc_info=None if told else error, extra=fields)
+            fields = {"call": call.key, "count": count, "reason": str(error)}
+            log.exception("call-failed", exc_info=None if told else error, extra=fields)
             if count >= _FAILURES:
                 self._error = error
             else:

@@ -34,7 +34,7 @@ from mailer.schedule.models import Schedule, ScheduleKind, ScheduleState
 from mailer.schedule.service import ScheduleLine
 from mailer.schedule.targets import Targets, reminded, targets
 
-log = logging.getLogger("chancery.schedule")
+log = logging.getLogger(__name__)
 
 #: How long a claim lasts without being renewed.
 CLAIM = dt.timedelta(seconds=120)

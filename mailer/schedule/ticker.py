@@ -16,7 +16,7 @@ from mailer.database import Sessions
 from mailer.schedule import service
 from mailer.schedule.firing import Actions, Firing, Result, fire
 
-log = logging.getLogger("chancery.schedule")
+log = logging.getLogger(__name__)
 
 #: How often the rows are looked at, in seconds; what another process adds is seen by then.
 EVERY = 2

@@ -2,18 +2,22 @@
 
 import datetime as dt
 import json
+import re
 import shutil
 import signal
+import socket
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support import office
-from tests.support.processes import environment
+from tests.support.processes import ROOT, environment
 from tests.support.rig import Home, Relay, relay_process, taken, wait_for
 
 REFERENCE = "TEST/2006/001"
@@ -261,3 +265,57 @@ def test_pause_from_another_process_stops_content_and_resume_goes_on(home: Home,
         serve.stop()
     assert sorted(taken(relay).items()) == [(address, 1) for address in ADDRESSES]
     assert set(states(home).values()) == {"accepted"}
+
+
+def counters(text: str) -> dict[str, float]:
+    """Name with labels -> value, of Prometheus' text."""
+    lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in lines}
+
+
+def test_log_and_counters_say_the_same(home: Home, tmp_path: Path) -> None:
+    """A line per attempt in the file, counters on the same names at the port and in a file; neither names an address."""
+    refused = '[[fault]]\nat = "rcpt"\nto = "office007@*"\nreply = "550 5.1.1 No office007@org.example"\n'
+    prom = tmp_path / "chancery.prom"
+    home.variables |= {
+        "CHANCERY_LOG__TO": "file",
+        "CHANCERY_LOG__FORMAT": "json",
+        "CHANCERY_METRICS__PORT": "0",
+        "CHANCERY_METRICS__FILE": str(prom),
+    }
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (home.folder / "chancery.log").read_text("ascii").splitlines()]
+
+    with relay_process(tmp_path, "relay", refused) as relay, serving(home, relay) as serve:
+        home.run("circular", "send", REFERENCE, "--expect", str(LETTERS), expect=None)
+        wait_for(lambda: sum(line["action"].startswith("letter-") for line in lines()) == LETTERS, "all lines")
+        (port,) = [line["port"] for line in lines() if line["action"] == "metrics-served"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+            served = counters(answer.read().decode())
+        serve.stop()
+    written = counters(prom.read_text(encoding="utf-8"))
+    for found in (served, written):
+        assert found['chancery_letters_total{action="letter-accepted",relay="main"}'] == LETTERS - 1
+        assert found['chancery_letters_total{action="letter-refused",relay="main"}'] == 1
+        assert found['chancery_recipients_total{relay="main",state="accepted"}'] == LETTERS - 1
+        assert found['chancery_reply_seconds_count{relay="main"}'] == LETTERS - 1
+        assert found['chancery_events_total{action="serve-started",level="info"}'] == 1
+    assert written['chancery_recipients_open{state="queued"}'] == 0
+    assert written['chancery_circulars{state="sent"}'] == 1
+    assert written['chancery_circulars{state="held"}'] == 0
+    names = {line["action"] for line in lines()}
+    assert names == {"letter-accepted", "letter-refused", "metrics-served", "serve-started", "serve-stopped"}
+    assert "office0" not in (home.folder / "chancery.log").read_text() + prom.read_text()
+    page = (ROOT / "config" / "README.md").read_text(encoding="utf-8").split("## Counters")[1]
+    for family in re.findall(r"^# TYPE (\w+)", prom.read_text(), re.MULTILINE):
+        assert f"`{family}`" in page or family.endswith("_created"), family
+
+
+def test_a_port_that_is_taken_is_told(home: Home, tmp_path: Path) -> None:
+    """Counters that can't be served stop `serve` before it begins: one line, exit 3."""
+    with socket.create_server(("127.0.0.1", 0)) as taken_port:
+        home.variables["CHANCERY_METRICS__PORT"] = str(taken_port.getsockname()[1])
+        done = home.run("serve", expect=3)
+    assert "metrics.port" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

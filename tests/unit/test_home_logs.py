@@ -69,9 +69,13 @@ def test_setting_up_twice_writes_once(written: io.StringIO):
     logging.getLogger("mailer.x").debug("unheard")
     logging.getLogger("sqlalchemy").info("unheard")
     logging.getLogger("sqlalchemy").warning("heard")
-    logs.configure(stream=written, debug=True)
+    logs.configure(stream=written, level="debug")
     logging.getLogger("mailer.x").debug("asked-for")
-    assert [line.split(" ", 2)[2] for line in written.getvalue().splitlines()] == ["once", "heard", "asked-for"]
+    assert [line.split(" ", 2)[2] for line in written.getvalue().splitlines()] == [
+        "once",
+        "library-message logger=sqlalchemy text=heard",
+        "asked-for",
+    ]
 
 
 def test_an_error_keeps_its_trace(written: io.StringIO):
@@ -80,5 +84,5 @@ def test_an_error_keeps_its_trace(written: io.StringIO):
         int("odd")
     except ValueError:
         logging.getLogger("mailer").exception("turn-failed", extra={"batch": 3})
-    assert "error turn-failed batch=3\nTraceback" in written.getvalue()
+    assert "error turn-failed batch=3\n    Traceback" in written.getvalue()
     assert "ValueError: " in written.getvalue()
