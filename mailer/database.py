@@ -132,11 +132,12 @@ class Database:
         Raises:
             DatabaseError: the database is locked, full, read-only or gone.
         """
-        async with self._queue(alongside=alongside), AsyncSession(self._writer, expire_on_commit=False) as session:
+        async with self._queue(alongside=alongside):
             try:
-                await self._begin(session, alongside=alongside)
-                yield session
-                await _to_the_end(session)
+                async with AsyncSession(self._writer, expire_on_commit=False) as session:
+                    await self._begin(session, alongside=alongside)
+                    yield session
+                    await _to_the_end(session)
             except SQLAlchemyError as error:
                 raise plain(error, self.name) from error
 
@@ -147,12 +148,11 @@ class Database:
         Raises:
             DatabaseError: the database can't be read, or something tried to write.
         """
-        async with AsyncSession(self._reader, expire_on_commit=False) as session:
-            try:
-                async with session.begin():
-                    yield session
-            except SQLAlchemyError as error:
-                raise plain(error, self.name, reading=True) from error
+        try:
+            async with AsyncSession(self._reader, expire_on_commit=False) as session, session.begin():
+                yield session
+        except SQLAlchemyError as error:
+            raise plain(error, self.name, reading=True) from error
 
     @asynccontextmanager
     async def _queue(self, *, alongside: bool) -> AsyncIterator[None]:

@@ -32,6 +32,7 @@ _CODES = {
     "SQLITE_CORRUPT": ("it is damaged, or no database", "restore it from a backup"),
     # SQLSTATEs of PostgreSQL, from its manual, appendix A
     "08": ("the connection to it was lost", _RUNS),
+    "22003": ("a number is too large for it", "correct the number"),
     "25006": ("it can only be read", "name the primary server, not a standby"),
     "25P03": ("the connection to it was lost", _RUNS),
     "28": ("the server does not let this user in", _PASSWORD),

@@ -7,8 +7,8 @@ import asyncio
 import datetime as dt
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
@@ -22,6 +22,7 @@ from mailer.circulars.states import CircularState
 from mailer.delivery.attempts import AttemptLog
 from mailer.delivery.batches import Batches, Watch
 from mailer.delivery.journal import Journal, boot_id
+from mailer.delivery.models import Batch
 from mailer.delivery.pace import Pace
 from mailer.delivery.recover import Recovered, Recovery
 from mailer.delivery.send import Brakes, Line, Sender
@@ -39,6 +40,8 @@ from mailer.transport.pool import SmtpTransport
 
 log = logging.getLogger(__name__)
 
+#: Seconds between looks for processes that died beside us.
+_LOOK_FOR_THE_DEAD = 2.0
 #: Seconds between looks at whether another process has paused a circular.
 _WATCH = 0.25
 #: Snapshots kept in memory with their encoded enclosures.
@@ -48,9 +51,20 @@ _KEPT = 4
 MakeTransport = Callable[[str], Transport]
 
 
-def home_lock(app: App) -> HomeLock:
-    """The lock of what a home sends from: beside its SQLite file, for two homes may name one file."""
-    return HomeLock(app.database.file.parent if app.database.file else app.home)
+def home_lock(app: App) -> HomeLock | None:
+    """The lock of what a home sends from, beside its SQLite file, for two homes may name one file; None: on PostgreSQL any number send."""
+    return HomeLock(app.database.file.parent) if app.database.file else None
+
+
+async def others_at_work(app: App, circular_id: int) -> bool:
+    """Whether a living process sends from this home, or, on PostgreSQL, works at this circular."""
+    lock = home_lock(app)
+    if lock is not None:
+        return lock.in_use()
+    fresh = app.clock.now() - dt.timedelta(seconds=app.settings.delivery.lease)
+    held = select(Batch.no).where(Batch.circular_id == circular_id, Batch.owner.is_not(None), Batch.beat >= fresh)
+    async with app.database.read() as session:
+        return await session.scalar(held.limit(1)) is not None
 
 
 def relay_of(settings: Settings, frozen: Frozen) -> str:
@@ -98,10 +112,12 @@ class Sending:
     engine: Embedded
     delivery: Delivery
     ticker: Ticker
-    recovered: Recovered
     _sender: Sender
     _brakes: Brakes
+    _recovery: Recovery
     _lines: dict[str, Line] = field(default_factory=dict)
+    #: what the processes that died before us had left
+    recovered: Recovered = field(default_factory=Recovered)
 
     def stop(self) -> None:
         """Claim nothing more, start no further content, finish what is on the way."""
@@ -110,12 +126,15 @@ class Sending:
 
     async def work(self, *, until: Callable[[dt.datetime | None], bool] | None = None) -> None:
         """Send until stopped, or until *until* says that it is enough (see `Embedded.work`)."""
-        watcher = asyncio.create_task(self._watch())
+        watchers = [asyncio.create_task(self._watch())]
+        if not self.app.database.sqlite:
+            watchers.append(asyncio.create_task(self._look_for_the_dead()))
         try:
             await self.engine.work({"send": self._sender}, self.app.settings.delivery.slots, until=until)
         finally:
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
+            for watcher in watchers:
+                watcher.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
 
     def trouble(self) -> str | None:
         """What a relay's last failure was, if nothing has gone well since."""
@@ -134,6 +153,27 @@ class Sending:
                 log.warning("watch-failed", extra={"reason": str(error)})
             await asyncio.sleep(_WATCH)
 
+    async def bury(self) -> None:
+        """Take in what processes left behind that died while we work.
+
+        Raises:
+            DatabaseError: the rows can't be read or written.
+        """
+        try:
+            found = await self._recovery.run()
+        except DatabaseError as error:
+            log.warning("recovery failed", extra={"action": "recovery-failed", "reason": str(error)})
+            raise
+        if found != Recovered():
+            log.info("recovered", extra={"action": "recovered", **asdict(found)})
+
+    async def _look_for_the_dead(self) -> None:
+        """Take in the journals of processes that died beside us: they know what did not leave, and we need not wait out their lease."""
+        while True:
+            await asyncio.sleep(_LOOK_FOR_THE_DEAD)
+            with suppress(DatabaseError):  # logged
+                await self.bury()
+
     async def close(self) -> None:
         """Say goodbye to the relays."""
         for line in self._lines.values():
@@ -149,7 +189,7 @@ async def sending(
     told: Callable[[Firing], None] | None = None,
     watch: Sequence[Watch] = (),
 ) -> AsyncIterator[Sending]:
-    """Take the home's lock, take in what a death left behind, and put together what sends.
+    """Take the home's lock where it has one, take in what a death left behind, and put together what sends.
 
     Args:
         app: the open home.
@@ -163,7 +203,8 @@ async def sending(
         JournalError: the flight journal can't be made.
     """
     lock = home_lock(app)
-    lock.acquire(what=what, since=app.clock.now().isoformat(timespec="seconds"), by=app.by)
+    if lock is not None:
+        lock.acquire(what=what, since=app.clock.now().isoformat(timespec="seconds"), by=app.by)
     try:
         folder = app.home / app.settings.delivery.journal
         async with app.database.read() as session:
@@ -175,25 +216,28 @@ async def sending(
             folder=folder,
             epoch=this_epoch,
             boot=boot_id(),
+            shared=not app.database.sqlite,
         )
         recovered = await recovery.run()
         journal = Journal(folder, this_epoch)
         built = _build(
-            app, journal, recovered, make_transport or (lambda relay: smtp_transport(app, relay)), told, watch
+            app, journal, recovery, make_transport or (lambda relay: smtp_transport(app, relay)), told, watch
         )
+        built.recovered = recovered
         try:
             yield built
         finally:
             await built.close()
             journal.close(remove=not built._sender.unrecorded)  # noqa: SLF001 - the root that built it
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
 def _build(
     app: App,
     journal: Journal,
-    recovered: Recovered,
+    recovery: Recovery,
     make_transport: MakeTransport,
     told: Callable[[Firing], None] | None,
     watch: Sequence[Watch],
@@ -258,7 +302,7 @@ def _build(
         reconcile=reconcile,
         told=told,
     )
-    return Sending(app, engine, delivery, ticker, recovered, handler, brakes, lines)
+    return Sending(app, engine, delivery, ticker, handler, brakes, recovery, lines)
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,25 @@
 
 import json
 import os
+import stat
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from mailer import settings_loader
 from mailer.database import Database
-from mailer.errors import BadInput, CannotDo
+from mailer.errors import BadInput, CannotDo, SettingsError
 from mailer.settings import Settings
 
 DATABASE_FILE = "chancery.sqlite3"
+PASSWORD_FILE = "database.password"  # noqa: S105 - a file's name
+_SECRET_MOST = 4096
 FOLDERS = ("templates", "circulars")
 #: What may be in a folder that a broken-off `init` left.
-_OURS = {*FOLDERS, DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm"}
+_OURS = {*FOLDERS, PASSWORD_FILE, DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm"}
 #: File systems of other machines: their locks and their memory maps can't be relied on (sqlite.org/wal.html).
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "coda", "ceph", "glusterfs", "lustre", "ocfs2", "gfs2", "beegfs"}
@@ -52,16 +56,51 @@ class First:
     username: str | None = None
     ca_file: str | None = None
     sender: str | None = None
+    #: where the rows are to be, if not in the home; a password in it goes into a file of its own
+    database: str | None = None
+    own_password: bool = False
 
 
 def database_url(home: Path, settings: Settings) -> URL | str:
-    """Where the rows are; a SQLite file named without a full path is in the home."""
+    """Where the rows are; a SQLite file named without a full path is in the home.
+
+    Raises:
+        SettingsError: the file of the database's password can't be read, or others can read it.
+    """
     secret = settings.database.url
     if secret is None:
         return URL.create("sqlite", database=str(home / DATABASE_FILE))
     url = secret.get_secret_value()
     name = url.removeprefix("sqlite:///")
-    return url if name == url else URL.create("sqlite", database=str(home / name))
+    if name != url:
+        return URL.create("sqlite", database=str(home / name))
+    if (file := settings.database.password_file) is None:
+        return url
+    try:
+        return make_url(url).set(password=_password(home / file))
+    except ArgumentError:
+        return url  # told by whoever opens it
+
+
+def _password(path: Path) -> str:
+    """The only line of a file that is closed to others."""
+    where = "database.password_file"
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(_SECRET_MOST).decode("utf-8-sig").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise SettingsError(
+            f"{path} can't be read ({why})", where=where, remedy="put the password there, as its only line"
+        ) from error
+    if not text or "\n" in text:
+        raise SettingsError(
+            f"{path} has to hold one line", where=where, remedy="put the password there, as its only line"
+        )
+    if mode & stat.S_IRWXO:
+        raise SettingsError(f"{path} is open to others on this machine", where=where, remedy=f"chmod 600 {path}")
+    return text
 
 
 def is_home(folder: Path) -> bool:
@@ -83,10 +122,12 @@ async def make(folder: Path, first: First) -> list[str]:
     from mailer.migrations import runner
 
     there = is_home(folder)
+    first, password = _without_password(first)
     text = "" if there else settings_text(first)
+    settings = Settings()
     if not there:
         _refuse_others(folder)
-        _try_out(text)
+        settings = _try_out(text)
     if kind := network_file_system(folder):
         raise CannotDo(
             f"it is on a network drive ({kind})", where=str(folder), remedy="make the home on a disk of this machine"
@@ -94,7 +135,9 @@ async def make(folder: Path, first: First) -> list[str]:
     made: list[str] = []
     try:
         _make_folders(folder, made, new=not there)
-        settings = settings_loader.load(folder).settings if there else Settings()
+        if password is not None and not there:
+            write_private(folder / PASSWORD_FILE, f"{password}\n")
+        settings = settings_loader.load(folder).settings if there else settings
         database = Database(database_url(folder, settings))
         try:
             before, after = await runner.upgrade(database)
@@ -137,11 +180,34 @@ def _refuse_others(folder: Path) -> None:
         )
 
 
-def _try_out(text: str) -> None:
-    """Load the settings before anything is made, so that a wrong option leaves nothing behind."""
+def _without_password(first: First) -> tuple[First, str | None]:
+    """What `init` was told, with the database's password apart."""
+    if first.database is None:
+        return first, None
+    try:
+        url = make_url(first.database)
+    except ArgumentError:
+        raise BadInput(
+            "it names no database", where="--database", remedy="write it as postgresql://USER@HOST/NAME"
+        ) from None
+    if not url.password:
+        return first, None
+    bare = URL.create(
+        url.drivername, url.username, None, url.host, url.port, url.database, url.query
+    ).render_as_string()
+    return replace(first, database=bare, own_password=True), str(url.password)
+
+
+def _try_out(text: str) -> Settings:
+    """Load the settings before anything is made, so that a wrong option leaves nothing behind.
+
+    Of the environment only the database counts: it may hold the password that no command line should.
+    """
+    variables = {key: value for key, value in os.environ.items() if key.startswith("CHANCERY_DATABASE__")}
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / settings_loader.FILE).write_text(text, encoding="utf-8")
         settings_loader.load(Path(scratch), {})
+        return settings_loader.load(Path(scratch), variables).settings
 
 
 def write_private(path: Path, text: str) -> None:
@@ -201,9 +267,20 @@ name = "The Secretariat"
 # letterhead = {{ en = "...", fr = "..." }}
 # address_block = {{ en = "...", fr = "..." }}
 
-[approval]
+{_database_text(first)}[approval]
 two_people = false                     # true: someone other than the drafter approves
 reference = "CIRC/{{year}}/{{number:03}}"
+"""
+
+
+def _database_text(first: First) -> str:
+    if first.database is None:
+        return ""
+    return f"""\
+[database]
+url = {_toml(first.database)}
+{"" if first.own_password else "# "}password_file = "{PASSWORD_FILE}"{" " * 6}# holds the password as its only line
+
 """
 
 

@@ -162,6 +162,7 @@ class Database(Section):
     """Where the rows are; empty: `chancery.sqlite3` in the home."""
 
     url: SecretStr | None = None
+    password_file: str | None = None
 
 
 class Languages(Section):

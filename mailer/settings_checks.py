@@ -46,6 +46,12 @@ def problems(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             ("database", "url"), "it names no database", "write it as sqlite:///path or postgresql://user@host/name"
         )
+    elif settings.database.password_file is not None and not (url or "").startswith("postgresql://"):
+        yield Problem(
+            ("database", "password_file"), "only PostgreSQL asks for a password", "leave it out, or set database.url"
+        )
+    elif settings.database.password_file is not None and re.match(r"postgresql://[^/@]*:[^/@]*@", url or ""):
+        yield Problem(("database", "password_file"), "the url holds a password already", "take it out of the url")
 
 
 def is_loopback(host: str) -> bool:

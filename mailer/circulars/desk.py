@@ -17,8 +17,8 @@ from mailer.database import Sessions
 from mailer.errors import NotFound
 from mailer.settings import Settings
 
-#: Digits that a database's integer may not hold any more; no draft has such a number.
-_LONGEST_NUMBER = 18
+#: Digits from which on a number is no draft's: both databases count to some two thousand million.
+_LONGEST_NUMBER = 10
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,9 @@ def init(
     username: Annotated[str | None, typer.Option(help="the login at the mail server")] = None,
     ca_file: Annotated[Path | None, typer.Option(help="certificate file of your office's own authority")] = None,
     sender: Annotated[str | None, typer.Option(help="the address that circulars leave from")] = None,
+    database: Annotated[
+        str | None, typer.Option(help="PostgreSQL in place of a file: postgresql://USER@HOST/NAME; it must exist")
+    ] = None,
 ) -> None:
     """Make a home: a folder with settings, database and templates."""
     from mailer import homes
@@ -41,6 +44,7 @@ def init(
         username=username,
         ca_file=str(ca_file.resolve()) if ca_file else None,
         sender=sender,
+        database=database,
     )
     was = homes.is_home(folder)
     made = asyncio.run(homes.make(folder, first))

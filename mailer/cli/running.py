@@ -15,7 +15,7 @@ from mailer.circulars.states import CircularState, RecipientState
 from mailer.cli import context
 from mailer.delivery.service import Delivery
 from mailer.delivery.service import Progress as Standing
-from mailer.dispatch import Sending, home_lock
+from mailer.dispatch import Sending, others_at_work
 from mailer.transport.base import Fate
 
 #: A command that sends in place waits this long for what falls due next (a relay's back-off), and no longer.
@@ -117,16 +117,28 @@ async def progress_bar(delivery: Delivery, circular_id: int) -> AsyncIterator[No
 
 async def follow(app: App, circular_id: int) -> None:
     """Show the progress of a circular that another process sends, until nothing of it is due soon, or that process has ended."""
-    lock = home_lock(app)
     async with progress_bar(app.delivery, circular_id):
         while True:
-            alone = not lock.in_use()  # before the rows, so that they hold its last word
+            alone = not await others_at_work(app, circular_id)  # before the rows, so that they hold its last word
             now = await app.delivery.progress(circular_id)
             if alone:
                 return
             waits = now.next_at is not None and now.next_at > app.clock.now() + dt.timedelta(seconds=5)
             if now.state is not CircularState.SENDING or now.held_why or (waits and not _flying(now)):
                 return
+            await asyncio.sleep(_LOOK)
+
+
+async def work_beside_others(app: App, sending: Sending, circular_id: int, taken: Signals) -> None:
+    """Send in place until nothing of it is due soon; on PostgreSQL other processes may be at it, and what they leave is ours."""
+    alone = app.database.sqlite
+    while True:
+        await sending.work(until=lambda due: patient(app, due))
+        if taken.received or alone:
+            return
+        await sending.bury()
+        alone = not await others_at_work(app, circular_id)
+        if not alone:
             await asyncio.sleep(_LOOK)
 
 

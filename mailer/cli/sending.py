@@ -47,7 +47,7 @@ def send(
                 await sending.delivery.start(circular_id, by=application.by, expect=None if begun else expect)
                 with running.signals(sending) as taken:
                     async with running.progress_bar(application.delivery, circular_id):
-                        await sending.work(until=lambda due: running.patient(application, due))
+                        await running.work_beside_others(application, sending, circular_id, taken)
                 code = running.tell(await application.delivery.progress(circular_id), sending.trouble())
                 return context.INTERRUPTED if taken.received else code
         except HomeBusy as busy:
@@ -146,14 +146,13 @@ def pause(ident: Id) -> None:
     async def work(application: Any) -> int:
         from mailer.circulars.states import RecipientState
         from mailer.cli.running import IN_WORDS
-        from mailer.dispatch import home_lock
+        from mailer.dispatch import others_at_work
 
         circular_id = (await _look(application, ident))[0]
         await application.delivery.pause(circular_id, by=application.by)
-        lock = home_lock(application)
         while (now := await application.delivery.progress(circular_id)).recipients.get(  # noqa: ASYNC110 - the rows of another process ring no bell
             RecipientState.SENDING
-        ) and lock.in_use():
+        ) and await others_at_work(application, circular_id):
             await asyncio.sleep(0.1)
         gone = now.recipients.get(RecipientState.ACCEPTED, 0)
         print(

@@ -84,8 +84,12 @@ class Journal:
         self.broken: str | None = None
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            unnamed = self._path.with_suffix(
+                ".new"
+            )  # named only once it is locked: an unlocked one is a dead process's
+            self._fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unnamed.rename(self._path)
         except OSError as error:
             raise JournalError(
                 f"the flight journal can't be made ({error.strerror})",

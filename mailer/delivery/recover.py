@@ -46,7 +46,10 @@ class Recovered:
 
 
 class Recovery:
-    """Takes in what dead processes of this home left behind; run it under the home's lock, before anything is claimed."""
+    """Takes in what dead processes of this home left behind.
+
+    Run it before anything is claimed; where several processes send from the same rows, also from time to time.
+    """
 
     def __init__(
         self,
@@ -57,10 +60,17 @@ class Recovery:
         folder: Path,
         epoch: str,
         boot: str,
+        shared: bool = False,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        """Look after the attempts of one home.
+
+        *shared*: processes elsewhere may send from the same rows, so that a journal that is not here proves a death only once its
+        owner has given no sign of life for a lease.
+        """
         self._sessions, self._clock, self._settings = sessions, clock, settings
         self._folder, self._epoch, self._boot, self._chance = folder, epoch, boot, chance
+        self._shared = shared
 
     async def run(self) -> Recovered:
         """Settle all that can be settled; what a dead process held is free again afterwards."""
@@ -86,8 +96,12 @@ class Recovery:
                 .where(Recipient.state == RecipientState.SENDING)
                 .distinct()
             )
-            batches = await session.scalars(select(Batch.owner).where(Batch.owner.is_not(None)).distinct())
-            return sorted({*attempts, *filter(None, batches)})
+            batches = select(Batch.owner).where(Batch.owner.is_not(None)).distinct()
+            owners = {*attempts, *filter(None, await session.scalars(batches))}
+            if self._shared:
+                fresh = self._clock.now() - dt.timedelta(seconds=self._settings.lease)
+                owners -= set(await session.scalars(batches.where(Batch.beat >= fresh)))
+            return sorted(owners)
 
     async def _take_in(self, owner: str, relic: Relic | None) -> Recovered:
         now = self._clock.now()

@@ -1,4 +1,7 @@
-"""One home, one sender: a lock file beside the SQLite file that names its holder. Only sending needs it."""
+"""One home, one sender: a lock file beside the SQLite file that names its holder. Only sending needs it.
+
+Where the rows are in PostgreSQL there is none: any number of processes may send, and the fence of each batch keeps them apart.
+"""
 
 import fcntl
 import json

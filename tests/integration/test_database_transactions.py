@@ -39,15 +39,36 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
 
 
-@pytest.fixture
-async def scratch(tmp_path: Path):
-    """A database with a counter at 0 and a table of moments."""
-    opened = Database(f"sqlite:///{tmp_path / 'scratch.sqlite3'}")
+async def _filled(url: str) -> Database:
+    opened = Database(url)
     async with opened.write() as session:
         await (await session.connection()).run_sync(TABLES.create_all)
         await session.execute(insert(COUNTER).values(id=1, value=0))
+    return opened
+
+
+@pytest.fixture
+async def sqlite_scratch(tmp_path: Path):
+    """A SQLite database with a counter at 0 and a table of moments."""
+    opened = await _filled(f"sqlite:///{tmp_path / 'scratch.sqlite3'}")
     yield opened
     await opened.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def scratch(request: pytest.FixtureRequest, tmp_path: Path):
+    """A database with a counter at 0 and a table of moments, of each kind."""
+    if request.param == "sqlite":
+        opened = await _filled(f"sqlite:///{tmp_path / 'scratch.sqlite3'}")
+        yield opened
+        await opened.close()
+        return
+    server = request.getfixturevalue("postgres")
+    name = server.new()
+    opened = await _filled(server.url(name))
+    yield opened
+    await opened.close()
+    server.drop(name)
 
 
 async def value_of(database: Database) -> int:
@@ -58,7 +79,7 @@ async def value_of(database: Database) -> int:
 
 async def test_four_processes_lose_no_update(scratch: Database):
     """Four processes that each read and then update a row 30 times leave it at 120."""
-    url = f"sqlite:///{scratch.file}"
+    url = scratch.writer.url.render_as_string(hide_password=False)
     root = Path(__file__).resolve().parents[2]
     processes = [
         await asyncio.create_subprocess_exec(
@@ -111,22 +132,22 @@ async def test_an_error_rolls_back(scratch: Database):
     assert await value_of(scratch) == 0
 
 
-async def test_calls_wait_for_the_commit(scratch: Database):
+async def test_calls_wait_for_the_commit(sqlite_scratch: Database):
     """`after_commit` calls run once the rows can be seen by others, and never after a roll-back."""
     seen: list[int] = []
 
     def look() -> None:
-        with sqlite3.connect(scratch.file) as other:
+        with sqlite3.connect(sqlite_scratch.file) as other:
             seen.append(other.execute("SELECT value FROM counter").fetchone()[0])
         other.close()
 
-    async with scratch.write() as session:
+    async with sqlite_scratch.write() as session:
         after_commit(session, look)
         await session.execute(update(COUNTER).values(value=3))
         assert seen == []
     assert seen == [3]
     with pytest.raises(KeyError):
-        async with scratch.write() as session:
+        async with sqlite_scratch.write() as session:
             after_commit(session, look)
             raise KeyError
     assert seen == [3]
@@ -203,13 +224,13 @@ async def test_a_commit_is_finished_even_when_cancelled(scratch: Database):
     assert (await value_of(scratch), told) == (6, ["committed"])
 
 
-async def test_waiting_for_another_process_can_be_cancelled(scratch: Database):
+async def test_waiting_for_another_process_can_be_cancelled(sqlite_scratch: Database):
     """While another process writes, a waiting writer can be cancelled, and writes once the other has ended."""
-    other = sqlite3.connect(scratch.file, isolation_level=None, check_same_thread=False)
+    other = sqlite3.connect(sqlite_scratch.file, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
 
     async def increment() -> None:
-        async with scratch.write() as session:
+        async with sqlite_scratch.write() as session:
             await session.execute(update(COUNTER).values(value=COUNTER.c.value + 1))
 
     waiting = asyncio.create_task(increment())
@@ -222,7 +243,7 @@ async def test_waiting_for_another_process_can_be_cancelled(scratch: Database):
     release.start()
     await patient
     release.join()
-    assert await value_of(scratch) == 1
+    assert await value_of(sqlite_scratch) == 1
 
 
 async def test_times_come_back_aware(scratch: Database):

@@ -52,6 +52,7 @@ def make(
     settings: str = "",
     more: str = "",
     texts: Mapping[str, str] = MappingProxyType({}),
+    database: str | None = None,
 ) -> Home:
     """Make a home with *organizations* that each have one mailbox, and an approved circular TEST/2006/001 for all of them.
 
@@ -63,8 +64,9 @@ def make(
         settings: further lines of chancery.toml, or tables that take the place of those here with the same heading.
         more: further lines of circular.toml, before its tables.
         texts: further files of the circular's folder.
+        database: its URL; default: a file of the home.
     """
-    home = Home(folder)
+    home = Home(folder, {"CHANCERY_DATABASE__URL": database} if database else {})
     home.run("init", str(folder))
     (folder / "chancery.toml").write_text(_settings(settings), encoding="utf-8")
     sheet = folder / "contacts.csv"
