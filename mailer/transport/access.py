@@ -80,7 +80,7 @@ def trusting(ca_file: str | None, home: Path, where: str) -> ssl.SSLContext:
     path = None if ca_file is None else home / ca_file
     try:
         made = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=path)
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
         raise SettingsError(
             f"the certificates in {path} can't be read ({_short(error)})",
             where=where,
@@ -119,7 +119,7 @@ def _secret(given: SecretStr | None, file_name: str | None, home: Path, key: str
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read(_SECRET_MOST).decode("utf-8-sig").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SettingsError(f"{path} can't be read ({_short(error)})", where=where, remedy=remedy) from error
     if mode & stat.S_IRWXO:
         raise SettingsError(f"{path} is open to others on this machine", where=where, remedy=f"Run: chmod 600 {path}")

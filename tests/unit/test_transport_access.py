@@ -55,6 +55,14 @@ def test_tls_is_at_least_1_2_and_checks_name_and_certificate(tmp_path):
     assert access.context("main", Relay(host="localhost", tls="none"), tmp_path) is None
 
 
+def test_a_file_name_that_none_can_have_is_told(tmp_path):
+    """A NUL in the name of a file of the settings is one line, not a traceback."""
+    with pytest.raises(SettingsError, match="can't be read"):
+        access.context("main", Relay(host="mail.example", ca_file="a\0b"), tmp_path)
+    with pytest.raises(SettingsError, match="can't be read"):
+        access.password("main", Relay(host="mail.example", username="u", password_file="a\0b"), tmp_path)
+
+
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
 def test_a_ca_file_that_is_none_is_named(tmp_path, content):
     """A missing or empty file of certificates, or one with something else in it, is told with its name."""
@@ -80,6 +88,8 @@ def test_the_password_file_is_one_line_beside_the_settings(tmp_path):
         (b"", 0o600, "empty"),
         (b"\xff\n", 0o600, "can't be read"),
         (b"x\n", 0o604, "open to others"),
+        (b"x\ny\n", 0o600, "more than one line"),
+        (b"\0" * 100_000, 0o600, "more than one line"),
     ],
 )
 def test_a_password_file_that_can_t_be_used_is_told(tmp_path, content, mode, word):
