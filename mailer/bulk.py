@@ -45,7 +45,9 @@ class _Made:
         keys = list(names) if isinstance(statement, Insert) else None
         compiled = statement.compile(dialect=dialect, column_keys=keys)
         self.sql = str(compiled)
-        order: Sequence[str] = (compiled.positiontup if compiled.positional else list(compiled.bind_names.values())) or ()
+        order: Sequence[str] = (
+            compiled.positiontup if compiled.positional else list(compiled.bind_names.values())
+        ) or ()
         given = compiled.params
         self._positional = bool(compiled.positional)
         self._order = order
