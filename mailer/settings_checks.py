@@ -87,11 +87,12 @@ def _relay(key: Key, relay: Relay) -> Iterator[Problem]:
             "correct one of the two if the relay does not answer",
             stops=False,
         )
-    for field in ("username", "helo"):
-        value = getattr(relay, field)
+    named = [((*key, field), getattr(relay, field)) for field in ("username", "helo", "ca_file", "password_file")]
+    named += [((*key, "oauth", field), getattr(relay.oauth, field)) for field in ("client_secret_file", "ca_file")]
+    for place, value in named:
         if value is not None and (not value.strip() or not value.isprintable()):
             yield Problem(
-                (*key, field),
+                place,
                 "it is empty, or holds characters that can't be seen",
                 "write it again, or delete the line",
             )
