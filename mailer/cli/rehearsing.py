@@ -62,11 +62,15 @@ def rehearse(
 
 def _tell(done: "Rehearsed", form: ReportFormat) -> int:
     """Print what came of it; the exit code is the one that the sending would end with."""
+    from lists.kinds import Severity
     from mailer.cli import report, running
     from mailer.cli.circular import show_stopped
 
     if done.report is None or done.standing is None or done.duration is None:
         show_stopped(done.name, done.stopped, "not rehearsed: it could not be approved")
+        if all(one.severity is Severity.WAIVABLE for one in done.stopped):
+            codes = " ".join(f"--waive {code}" for code in dict.fromkeys(one.code for one in done.stopped))
+            print(f"To set them aside for a rehearsal only: chancery circular rehearse {done.name} {codes}")
         return context.LOOK
     report.show(done.report, form)
     say = context.err if form is not ReportFormat.TABLE else context.out

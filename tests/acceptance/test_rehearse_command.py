@@ -182,9 +182,8 @@ def test_a_waivable_finding_can_be_set_aside_for_a_rehearsal(home: Home) -> None
     home.run("circular", "update", DRAFT["reference"], "--folder", str(home.folder / "circulars" / DRAFT["folder"]))
     stopped = home.run("circular", "rehearse", DRAFT["reference"], expect=1)
     assert "approve --waive" in stopped.stdout
-    code = stopped.stdout.split("[")[1].split("]")[0]
     before = rows(home)
-    home.run("circular", "rehearse", DRAFT["reference"], "--waive", code)
+    home.run(*stopped.stdout.splitlines()[-1].split("chancery ")[1].split())
     assert rows(home) == before
     assert "no-such" in home.run("circular", "rehearse", DRAFT["reference"], "--waive", "no-such", expect=2).stderr
 
