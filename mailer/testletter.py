@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lists.address import normalise
-from lists.errors import BadInput
+from lists.errors import BadInput, ChanceryError
 from mailer.circulars.compose import OURS
 from mailer.circulars.rows import tokens
 from mailer.clock import Clock
@@ -108,9 +108,13 @@ async def send(
     for key, name in ways(settings):
         if name in but:
             continue
-        transport = SmtpTransport(name, settings.relays[name], home=home, clock=clock)
         try:
             envelope, payload = _letter(settings, clock, key, name, address, by)
+            transport = SmtpTransport(name, settings.relays[name], home=home, clock=clock)
+        except ChanceryError as error:  # a sender's address that can't stand in a letter
+            yield Tried(key, name, Result(1, Fate.NOT_TRIED, Scope.HOLD, None, error.what))
+            continue
+        try:
             (result,) = await transport.send(envelope, payload, _Open())
         finally:
             await transport.close()

@@ -28,7 +28,7 @@ MOST = 64 * 1024
 #: seconds that a token is taken to be good where the answer does not say, and at most
 _UNTOLD, _LONGEST = 300.0, 86400.0
 _WORDS_MOST = 200
-_CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
+_CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 #: b64token of RFC 6750, 2.1; the longest AUTH line is 12288 octets (RFC 4954, 4), in base64
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _TOKEN_MOST = 8192

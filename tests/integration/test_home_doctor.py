@@ -131,6 +131,16 @@ async def test_each_sender_gets_its_own_test_letter(tmp_path):
     assert [line.name for line in lines] == ["test letter sender-1", "test letter sender-2"]
 
 
+async def test_a_sender_that_can_t_write_a_letter_is_told_and_the_others_write_theirs(tmp_path):
+    """An address outside ASCII can't stand in a letter's head: a red line, and the next sender's turn."""
+    odd = Sender(name="Odd", address="ü@office.example")
+    async with Server(OPTIONS) as server:
+        first, second = await told(server, tmp_path, senders=(odd, SENDER))
+        assert len(server.taken) == 1
+    assert (first.light, second.light) == (Light.RED, Light.GREEN)
+    assert "[senders.sender-1]" in first.mend
+
+
 @pytest.mark.parametrize(
     ("rule", "what", "mend"),
     [
