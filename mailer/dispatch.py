@@ -24,7 +24,7 @@ from mailer.delivery.batches import Batches, Watch
 from mailer.delivery.journal import Journal, boot_id
 from mailer.delivery.models import Batch
 from mailer.delivery.pace import Pace
-from mailer.delivery.recover import Recovered, Recovery
+from mailer.delivery.recover import Recovered, Recovery, leaves_open
 from mailer.delivery.send import Brakes, Line, Sender
 from mailer.delivery.service import Delivery, epoch
 from mailer.engine.embedded import Embedded
@@ -228,7 +228,8 @@ async def sending(
             yield built
         finally:
             await built.close()
-            journal.close(remove=not built._sender.unrecorded)  # noqa: SLF001 - the root that built it
+            done = not built._sender.unrecorded and not await leaves_open(app.database, journal.name)  # noqa: SLF001 - the root that built it
+            journal.close(remove=done)
     finally:
         if lock is not None:
             lock.release()

@@ -26,6 +26,7 @@ from mailer.errors import JournalError
 from mailer.transport.base import Fate, Reply, Result
 
 SUFFIX = ".flight"
+_ROOM = "make room on the disk, then send again"
 #: A record of a recipient: id, fate, code, enhanced, text, why.
 Record = tuple[int, str, int | None, str | None, str, str]
 
@@ -127,7 +128,7 @@ class Journal:
         self.broken = f"the flight journal can't be written ({cause})"
         with suppress(OSError):
             os.ftruncate(self._fd, self._whole)
-        raise JournalError(self.broken, where=str(self._path), remedy="make room on the disk, then send again")
+        raise JournalError(self.broken, where=str(self._path), remedy=_ROOM)
 
     def heal(self) -> None:
         """Try whether lines can be written again, after one could not.
@@ -136,6 +137,10 @@ class Journal:
             JournalError: they can't.
         """
         if self.broken:
+            try:
+                os.ftruncate(self._fd, self._whole)  # a torn line that could not be cut off then would garble this one
+            except OSError as error:
+                raise JournalError(self.broken, where=str(self._path), remedy=_ROOM) from error
             self.broken = None
             self._write(["P", ""])
 

@@ -28,6 +28,7 @@ from mailer.delivery.journal import FATES, Flight, Record, Relic, alive, relics,
 from mailer.delivery.models import Attempt, Batch
 from mailer.delivery.retry import next_try
 from mailer.delivery.settling import doubt, given_up, is_cancelled, settle_batch, settle_circular
+from mailer.errors import DatabaseError
 from mailer.settings import Delivery
 from mailer.transport.base import Fate
 
@@ -43,6 +44,22 @@ class Recovered:
     put_back: int = 0
     settled: int = 0
     uncertain: int = 0
+
+
+async def leaves_open(sessions: Sessions, owner: str) -> bool:
+    """Whether the next start has to be told about *owner*'s attempts, or can't be asked: then even an empty journal is a proof.
+
+    It proves that of what still is `sending` no content has left; without it those letters would be in doubt.
+    """
+    open_ones = select(Attempt.id).join(Recipient, Recipient.attempt_id == Attempt.id)
+    try:
+        async with sessions.read() as session:
+            found = await session.scalar(
+                open_ones.where(Recipient.state == RecipientState.SENDING, Attempt.owner == owner).limit(1)
+            )
+    except DatabaseError:
+        return True
+    return found is not None
 
 
 class Recovery:

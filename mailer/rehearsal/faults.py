@@ -48,7 +48,7 @@ at reply the letter stays taken whatever is said. `close = true` closes after th
     overlong     the reply filled up to `size` octets in one line (default 5000)
     multiline    the reply on `lines` lines (default 5)
     early        the reply, and at once `then` as the answer to what has not been asked yet; that answer is not given again.
-                 At content: the final reply, before the letter's end has come
+                 At content: the final reply, before the letter's end has come; with a 4yz or 5yz the letter is not taken
     lie          at ehlo: PIPELINING is offered, but what follows a command in the same read is thrown away
     certificate  at starttls, or connect with implicit TLS: `flaw` = "other-name", "unknown-ca" or "expired"
 

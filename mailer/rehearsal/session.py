@@ -49,6 +49,7 @@ class Session(Wire):
         self._login: Login | Declined | None = None
         self._content_rule: Rule | None = None
         self._content_begun = False
+        self._refused_ahead: str | None = None
         self._forget_letter()
 
     def _forget_letter(self) -> None:
@@ -302,7 +303,7 @@ class Session(Wire):
             return
         rule = self._fault("data")
         if rule is None or rule.code in {None, 354}:
-            self._content_begun, self._content_rule = False, None
+            self._content_begun, self._content_rule, self._refused_ahead = False, None, None
             self.expect_content()
         elif (rule.code or 0) >= 400:  # noqa: PLR2004 - 4yz, 5yz: no
             self._forget_letter()
@@ -323,6 +324,8 @@ class Session(Wire):
                 self.transport.pause_reading()
                 self.stall(rule.seconds, self.transport.resume_reading)
             case Manner.EARLY:
+                if (rule.code or 0) >= 400:  # noqa: PLR2004 - 4yz, 5yz: no
+                    self._refused_ahead = rule.reply[0]
                 self.say_ahead(wire_form(rule.reply) if rule.reply else _OK)
             case _:
                 self._answer(_OK, rule, close=rule.do is not Manner.GARBAGE or bool(rule.reply))
@@ -336,6 +339,7 @@ class Session(Wire):
         )
         if oversize or (limit and len(content) > limit):
             refusal = f"552 5.3.4 The letter is larger than {limit} octets"
+        refusal = self._refused_ahead or refusal
         if refusal is not None:
             self._finish(content, refusal, None)
             return

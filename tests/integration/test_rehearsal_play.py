@@ -173,10 +173,11 @@ async def test_replies_out_of_shape():
 
 
 async def test_answers_before_their_time():
-    """`early` gives the next answer at once and not again; at content, the final reply comes before the end."""
+    """`early` gives the next answer at once and not again; at content, the final reply comes before the end; a no there is kept."""
     rules = (
         {"at": "mail", "do": "early", "then": "250 2.1.5 Early", "letter": 1},
         {"at": "content", "do": "early", "reply": "250 2.0.0 Early", "letter": 2},
+        {"at": "content", "do": "early", "reply": "554 5.7.1 No more of this", "letter": 3},
     )
     async with playing(*rules) as server, Raw(server.port) as raw:
         await raw.hello()
@@ -190,7 +191,12 @@ async def test_answers_before_their_time():
         assert not server.received[1:]
         raw.write(b".\r\n")
         assert (await raw.ask("NOOP")).startswith("250")
+        await raw.envelope("c@y.example")
+        assert await raw.ask("Subject: x") == "554 5.7.1 No more of this"
+        raw.write(b".\r\n")
+        assert (await raw.ask("NOOP")).startswith("250")
     assert [received.accepted for received in server.taken] == [("a@y.example",), ("b@y.example",)]
+    assert [received.reply for received in server.received] == [250, 250, 554]
 
 
 async def test_an_unasked_421_follows_a_reply():

@@ -125,6 +125,21 @@ def test_a_line_that_does_not_fit_stops_all_content(tmp_path: Path) -> None:
     own.close(remove=True)
 
 
+def test_healing_cuts_off_what_a_failed_write_has_left(tmp_path: Path) -> None:
+    """Where even cutting the torn line off had failed, it is cut off before the next line, and the journal stays a proof."""
+    own = Journal(tmp_path, "1")
+    own.begun("a" * 32, NOON, [], "0" * 64)
+    path = _only_file(tmp_path)
+    with path.open("ab") as file:
+        file.write(b'["D","bbbb')
+    own.broken = "the flight journal can't be written (disk full)"
+    own.heal()
+    own.begun("c" * 32, NOON, [], "0" * 64)
+    flights, damaged = read(path)
+    assert (set(flights), damaged) == ({"a" * 32, "c" * 32}, False)
+    own.close(remove=True)
+
+
 def test_an_unwritable_folder_is_told_in_one_line(tmp_path: Path) -> None:
     """A journal that can't be made is one clear line with the folder's name."""
     (tmp_path / "journal").write_text("a file stands where the folder should be")
