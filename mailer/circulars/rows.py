@@ -8,7 +8,7 @@ import base64
 import datetime as dt
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import String, Table, bindparam, delete, insert, select, type_coerce
@@ -116,10 +116,12 @@ async def digests_of_rows(
     circular_id: int,
     snapshot_digest: str,
     corrected: Mapping[int, tuple[str, str]] | None = None,
+    added: Collection[int] = (),
 ) -> tuple[Digests, int]:
     """The digests over the rows as they are in the database, and the number of letters.
 
-    *corrected* gives name and address that a recipient (by id) had at the approval, where they were corrected since.
+    *corrected* gives name and address that a recipient (by id) had at the approval, where they were corrected since; *added* are
+    recipients that were not there then.
     """
     before = corrected or {}
     connection = await session.connection()
@@ -143,6 +145,8 @@ async def digests_of_rows(
             return digests, count
         boxes: dict[int, list[list[Any]]] = {row[0]: [] for row in rows}
         for one, letter_id, contact_id, address, name, role in await connection.execute(recipients, {"no": batch}):
+            if one in added:
+                continue
             was_name, was_address = before.get(one, (name, address))
             boxes[letter_id].append([contact_id, was_address, was_name, role])
         for number, *said in rows:

@@ -52,7 +52,7 @@ def _globals(
 
 
 #: Modules that add verbs to the noun of another.
-_MORE = {"circular": ("sending", "scheduling", "rehearsing")}
+_MORE = {"circular": ("sending", "again", "scheduling", "rehearsing")}
 
 
 def _assemble(arguments: Sequence[str]) -> typer.Typer:

@@ -1,4 +1,4 @@
-"""`chancery circular send | pause | resume | cancel | resolve | test`: the verbs that move an approved circular."""
+"""`chancery circular send | pause | resume | cancel | test`: the verbs that move an approved circular."""
 
 import asyncio
 import sys
@@ -35,9 +35,9 @@ def send(
         from mailer.errors import HomeBusy
         from mailer.transport.probe import probe
 
-        circular_id, sender, letters, begun = await _look(application, ident)
+        circular_id, sender, letters, begun = await look(application, ident)
         if not begun:
-            _confirm(letters, expect, ident)
+            confirm(letters, expect, f"circular send {ident}")
         relay = application.settings.senders[sender].relay
         try:
             async with dispatch.sending(application, what="send") as sending:
@@ -59,7 +59,7 @@ def send(
     raise typer.Exit(context.with_app(work))
 
 
-async def _look(application: Any, ident: str) -> tuple[int, str, int, bool]:
+async def look(application: Any, ident: str) -> tuple[int, str, int, bool]:
     """Number, sender key, letters of a circular, and whether it has been started before."""
     from sqlalchemy import func, select
 
@@ -78,19 +78,18 @@ async def _look(application: Any, ident: str) -> tuple[int, str, int, bool]:
     return circular.id, circular.sender, letters, circular.state == CircularState.SENDING
 
 
-def _confirm(letters: int, expect: int | None, ident: str) -> None:
-    """Have a person say the number of letters; a script says it beforehand."""
+def confirm(letters: int, expect: int | None, where: str) -> int:
+    """Have a person say the number of letters; a script says it beforehand. Gives the number that was said."""
     from mailer.errors import BadInput
 
     if expect is not None:
-        return
+        return expect
     if not sys.stdin.isatty():
-        raise BadInput(
-            "the number of letters must be confirmed", where=f"circular send {ident}", remedy=f"give --expect {letters}"
-        )
+        raise BadInput("the number of letters must be confirmed", where=where, remedy=f"give --expect {letters}")
     said = typer.prompt(f"{letters} letters will leave. Type their number to send them", default="", show_default=False)
     if said.strip() != str(letters):
-        raise BadInput("the number was not confirmed", where=f"circular send {ident}", remedy="nothing was sent")
+        raise BadInput("the number was not confirmed", where=where, remedy="nothing was sent")
+    return letters
 
 
 @app.command()
@@ -148,7 +147,7 @@ def pause(ident: Id) -> None:
         from mailer.cli.running import IN_WORDS
         from mailer.dispatch import others_at_work
 
-        circular_id = (await _look(application, ident))[0]
+        circular_id = (await look(application, ident))[0]
         await application.delivery.pause(circular_id, by=application.by)
         while (now := await application.delivery.progress(circular_id)).recipients.get(  # noqa: ASYNC110 - the rows of another process ring no bell
             RecipientState.SENDING
@@ -168,7 +167,7 @@ def resume(ident: Id) -> None:
     """Let a paused circular go on."""
 
     async def work(application: Any) -> int:
-        circular_id = (await _look(application, ident))[0]
+        circular_id = (await look(application, ident))[0]
         await application.delivery.resume(circular_id, by=application.by)
         print(f"It goes on: `chancery serve` sends it, or `chancery circular send {ident}`.")
         return context.LATER
@@ -195,35 +194,5 @@ def cancel(ident: Id) -> None:
             await cancel_before_sending(application.database, application.clock, circular.id, by=application.by)
             print(f"{name} is cancelled; its reference is not used again.")
         return context.OK
-
-    raise typer.Exit(context.with_app(work))
-
-
-@app.command()
-def resolve(
-    ident: Id,
-    letter: Annotated[int | None, typer.Argument(help="number of the letter in doubt; see `chancery report`")] = None,
-    every: Annotated[bool, typer.Option("--all", help="all letters of the circular that are in doubt")] = False,
-    sent: Annotated[bool, typer.Option("--sent", help="they have it")] = False,
-    resend: Annotated[bool, typer.Option("--resend", help="they do not have it: send it again")] = False,
-) -> None:
-    """Say what became of letters that are in doubt."""
-
-    async def work(application: Any) -> int:
-        from mailer.errors import BadInput
-
-        if sent == resend or (letter is None) != every:
-            raise BadInput(
-                "name one letter, or --all, and say --sent or --resend",
-                where=f"circular resolve {ident}",
-                remedy=f"chancery circular resolve {ident} --all --sent",
-            )
-        circular_id = (await _look(application, ident))[0]
-        count = await application.delivery.resolve(
-            circular_id, letter, sent=sent, by=application.by, lease=application.settings.delivery.lease
-        )
-        what = "counted as handed over" if sent else "will be sent again: `chancery serve`, or `chancery circular send`"
-        print(f"{count} addresses {what}.")
-        return context.OK if sent else context.LATER
 
     raise typer.Exit(context.with_app(work))

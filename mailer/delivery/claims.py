@@ -191,6 +191,8 @@ def _judge(
     else:
         to = tuple((name, address) for row, name, address in kept if row.role == Role.TO)
         cc = tuple((name, address) for row, name, address in kept if row.role == Role.CC)
+        if not to and not cc:  # all that were approved are withheld: an address added by hand stands in for them
+            to = tuple(("", target.address) for target in targets)
         dated = now.replace(microsecond=0)
     return Claim(
         attempt=uuid.uuid4().hex,

@@ -13,7 +13,7 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lists.kinds import Form
+from lists.kinds import Form, Role
 from mailer.circulars.compose import LetterRow, compose
 from mailer.circulars.frozen import COMPOSER, Frozen
 from mailer.circulars.loading import blobs_of
@@ -22,6 +22,7 @@ from mailer.circulars.rows import BATCH, digests_of_rows, rest_digest
 from mailer.circulars.states import OPEN, CircularState, RecipientState
 from mailer.delivery import account
 from mailer.delivery.models import Attempt, Outcome
+from mailer.delivery.resend import ADDED
 from mailer.errors import ChanceryError
 from mailer.register.chain import canonical, chain_of
 from mailer.register.models import Link
@@ -250,15 +251,20 @@ async def _last(session: AsyncSession, circular: int, action: str) -> tuple[dict
 async def _digests(session: AsyncSession, circular: int, said: Mapping[str, Any], snapshot: Row[Any]) -> list[str]:
     text = hashlib.sha256(canonical(plain(snapshot.document))).hexdigest()
     before, after = await _corrections(session, circular)
-    digests, letters = await digests_of_rows(session, circular, text, before)
+    added = await _added(session, circular)
+    digests, letters = await digests_of_rows(session, circular, text, before, added)
     box = Recipient.__table__.c
-    people = {
-        number: (name, address)
-        for number, name, address in await session.execute(
-            select(box.id, box.name, box.address).where(box.circular_id == circular)
-        )
-    }
+    people: dict[int, tuple[str, str]] = {}
     told = []
+    for one in await session.execute(
+        select(box.id, box.name, box.address, box.letter_id, stored(box.role), box.contact_id).where(
+            box.circular_id == circular
+        )
+    ):
+        if one.id not in added:
+            people[one.id] = (one.name, one.address)
+        elif tuple(one[1:]) != ("", added[one.id]["address"], added[one.id]["letter"], Role.TO.value, None):
+            told.append(f"recipient {one.id}: it is not the one that was added to its letter")
     own = Letter.__table__.c
     places = await session.execute(
         select(own.position, own.batch).where(own.circular_id == circular).order_by(own.position)
@@ -282,6 +288,15 @@ async def _digests(session: AsyncSession, circular: int, said: Mapping[str, Any]
             "who is not addressed, the day of its mailboxes, its batches or its composer is not what was approved"
         )
     return told
+
+
+async def _added(session: AsyncSession, circular: int) -> dict[int, Mapping[str, Any]]:
+    """Recipients that letters gained after the approval, as their entries name them."""
+    link = Link.__table__.c
+    rows = await session.scalars(
+        select(stored(link.subject)).where(link.chain == chain_of(circular), link.action == ADDED)
+    )
+    return {said["recipient"]: said for said in map(plain, rows)}
 
 
 async def _corrections(

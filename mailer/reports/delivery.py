@@ -11,6 +11,7 @@ from lists.kinds import Form, Role
 from mailer.circulars.models import Circular, Letter, Recipient, Snapshot
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.delivery.models import Outcome
+from mailer.delivery.resend import ADDED
 from mailer.delivery.states import letter_state
 from mailer.errors import NotFound
 from mailer.register.chain import chain_of
@@ -89,6 +90,7 @@ async def letter_lines(session: AsyncSession, circular: Circular, *, letter_id: 
     answers = {number: reply.answer for number, (reply, _) in (await last_replies(session, answered.id)).items()}
     reminded = await _reminded(session, circular.id)
     attempts = await _attempts(session, circular.id)
+    added = await _added(session, circular.id)
     lines: list[LetterLine] = []
     last = 0
     while True:
@@ -119,7 +121,7 @@ async def letter_lines(session: AsyncSession, circular: Circular, *, letter_id: 
             return lines
         last = page[-1].position
         ids = [row.id for row in page]
-        recipients = await _recipients(session, ids)
+        recipients = await _recipients(session, ids, added)
         for row in page:
             own = recipients.get(row.id, ())
             lines.append(
@@ -147,9 +149,20 @@ async def letter_lines(session: AsyncSession, circular: Circular, *, letter_id: 
             return lines
 
 
-async def _recipients(session: AsyncSession, letters: Sequence[int]) -> dict[int, list[RecipientLine]]:
+async def _added(session: AsyncSession, circular_id: int) -> dict[int, str]:
+    """By whom and why recipients were added to letters after the approval, by their number."""
+    entries = await session.execute(
+        select(Link.subject, Link.by).where(Link.chain == chain_of(circular_id), Link.action == ADDED)
+    )
+    return {said["recipient"]: f"{by}: {said['why']}" for said, by in entries}
+
+
+async def _recipients(
+    session: AsyncSession, letters: Sequence[int], added: Mapping[int, str]
+) -> dict[int, list[RecipientLine]]:
     rows = await session.execute(
         select(
+            Recipient.id,
             Recipient.letter_id,
             Recipient.address,
             Recipient.name,
@@ -181,6 +194,7 @@ async def _recipients(session: AsyncSession, letters: Sequence[int]) -> dict[int
             at=row.at,
             next_at=row.next_at if state is RecipientState.DEFERRED else None,
             tries=row.tries,
+            added=added.get(row.id, ""),
         )
         found.setdefault(row.letter_id, []).append(line)
     return found

@@ -55,10 +55,11 @@ _BY_HAND = "for the letter to send by hand: chancery letter show {ref} {org} --a
 _STEPS: Mapping[Step, str] = {
     Step.NONE: "",
     Step.ADDRESS: "Ask for the right address and correct it in the contacts: chancery contacts import FILE; "
-    + _BY_HAND,
+    "send the letter there: chancery circular resend {ref} --letter {letter} --to ADDRESS --why TEXT; " + _BY_HAND,
     Step.FULL: "Telephone them: their mailbox is full; " + _BY_HAND,
     Step.SIZE: "Their server takes no letter of this size; send the enclosures another way; " + _BY_HAND,
-    Step.SENDER: "Show the reply to your IT officer: their server mistrusts ours; " + _BY_HAND,
+    Step.SENDER: "Show the reply to your IT officer: their server mistrusts ours; once that is mended: "
+    "chancery circular resend {ref} --failed; " + _BY_HAND,
     Step.TELEPHONE: "Telephone them; " + _BY_HAND,
     Step.DOUBT: (
         "Ask them whether they have it, then say so: chancery circular resolve {ref} {letter} --sent, "

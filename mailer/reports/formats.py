@@ -114,6 +114,7 @@ def _letter(letter: LetterLine) -> dict[str, Any]:
                 "reply": one.reply,
                 "at": _iso(one.at),
                 "evidence": [dict(fact) for fact in one.evidence],
+                **({"added": one.added} if one.added else {}),
             }
             for one in letter.recipients
         ],

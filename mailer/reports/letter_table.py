@@ -37,7 +37,10 @@ def parts(account: LetterAccount, text: str, zone: str) -> Iterable[RenderableTy
     for one in letter.recipients:
         name = f"{one.name} " if one.name else ""
         when = f", next try {local_time(one.next_at, zone)}" if one.next_at else ""
-        yield _in(f"{one.role.value.capitalize()}: {name}<{one.address}>: {RECIPIENT_WORDS[one.state]}{when}")
+        role = "Added" if one.added else one.role.value.capitalize()
+        yield _in(f"{role}: {name}<{one.address}>: {RECIPIENT_WORDS[one.state]}{when}")
+        if one.added:
+            yield _in(f"added by {one.added}; the letter's heading does not name it", 8)
     yield Text()
     yield plain(f"What happened (times in {zone})", "bold")
     if not account.tries:

@@ -22,6 +22,7 @@ class RecipientLine:
         reply: the relay's literal words with their code (`550 5.1.1 No such user`); None: it has not spoken.
         why: our own reason, if the account has one.
         next_at: when it is tried again.
+        added: by whom and why it was added to the letter after the approval; empty: it was approved.
     """
 
     address: str
@@ -36,6 +37,7 @@ class RecipientLine:
     next_at: dt.datetime | None
     tries: int
     evidence: tuple[Mapping[str, Any], ...] = ()
+    added: str = ""
 
     @property
     def explained(self) -> Explained:

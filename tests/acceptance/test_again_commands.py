@@ -1,0 +1,47 @@
+"""Sending again by commands, over real SMTP: what the relay took, and what report and account say of it."""
+
+from pathlib import Path
+
+from tests.support import office
+from tests.support.rig import relay_process, taken
+
+_DEAD_ONCE = """
+[[fault]]
+at = "rcpt"
+to = "dead@org.example"
+times = 1
+reply = "550 5.7.1 not from you"
+"""
+
+
+def test_resend_by_commands(tmp_path: Path) -> None:
+    """A refused address and a further one get the letter by `resend` and `send`; nobody has it twice; the account says who did what."""
+    home = office.make(tmp_path / "home", 2, addresses=[["dead@org.example"], ["good@org.example"]])
+    with relay_process(tmp_path, "relay", _DEAD_ONCE) as relay:
+        home.use(relay)
+        home.run("circular", "send", "TEST/2006/001", "--expect", "2", expect=1)
+        unsure = home.run("circular", "resend", "TEST/2006/001", "--failed", expect=2)
+        assert "Give --expect 1" in unsure.stderr
+        home.run("circular", "resend", "TEST/2006/001", expect=2)
+        done = home.run("circular", "resend", "TEST/2006/001", "--failed", "--expect", "1", expect=4, by="dora")
+        assert "1 addresses of 1 letters are sent to again." in done.stdout
+        home.run("circular", "send", "TEST/2006/001")
+        added = ("--letter", "2", "--to", "more@org.example", "--why", "asked by telephone")
+        home.run("circular", "resend", "TEST/2006/001", *added, expect=4, by="dora")
+        home.run("circular", "send", "TEST/2006/001")
+        again = home.run("circular", "resend", "TEST/2006/001", *added, expect=2)
+        assert "it has this letter already" in again.stderr
+        assert taken(relay) == {"dead@org.example": 1, "good@org.example": 1, "more@org.example": 1}
+    report = home.report("TEST/2006/001")
+    assert (report["state"], report["counts"]["accepted"]) == ("sent", 2)
+    assert report["letters"][0]["attempts"] == 2
+    assert report["letters"][1]["recipients"][1]["added"] == "dora: asked by telephone"
+    shown = home.run("letter", "show", "TEST/2006/001", "Organization 002").stdout
+    assert "added by dora: asked by telephone" in shown
+    assert (
+        "The bytes are those that were sent: yes"
+        in home.run(
+            "letter", "show", "TEST/2006/001", "Organization 002", "--as", "eml", "--out", str(tmp_path / "letter.eml")
+        ).stderr
+    )
+    home.run("register", "verify")
