@@ -299,7 +299,7 @@ class Session(Wire):
             raise Refusal("503 5.5.1 Say RCPT first")
         self._phase("data")
         if not self._accepted:
-            self._answer("554 5.5.1 No recipient was accepted", None)
+            self._answer("554 5.5.1 No recipient was accepted", self._fault("data"))
             return
         rule = self._fault("data")
         if rule is None or rule.code in {None, 354}:

@@ -1,7 +1,7 @@
 """Connections to one relay, and the queue of letters that wait for one.
 
 `send` only puts a letter into the queue; lanes (a task and a connection each) take letters out of it, oldest first. So the lane
-decides when it takes the next letter, and a pipelined lane can take it while the present one's content is still on its way.
+decides when it takes the next letter: where the relay allows pipelining, as the present one's content leaves.
 
 - A lane is one connection, made when there is a letter for it, up to `relay.connections`. It ends after `letters_per_connection`
   letters, after `relay.max_age`, after `IDLE` without work, or when the connection fails; a new one takes its place when letters wait.
@@ -12,7 +12,9 @@ decides when it takes the next letter, and a pipelined lane can take it while th
   counts one that we have closed for a moment longer. Where none is to be had, every letter that waits, and every one that comes
   before the back-off has passed, is answered NOT_TRIED with the failure's words.
 - An idle connection that turns out to be dead before the relay said anything about the letter is nobody's failure: the letter
-  goes back to the head of the queue, until it has met a fresh connection; what that one does, counts.
+  goes back to the head of the queue, until it has met a fresh connection; what that one does, counts. So does a letter whose
+  envelope went ahead behind one with which the connection ended.
+- A relay that offers pipelining and then gets out of step is spoken to command by command from then on.
 """
 
 import asyncio
@@ -30,7 +32,7 @@ from mailer.transport import access, smtp
 from mailer.transport.base import Envelope, Fate, Gate, Payload, Reply, Result, Scope
 from mailer.transport.flight import Flight, inspect
 from mailer.transport.login import Login
-from mailer.transport.protocol import Connection
+from mailer.transport.protocol import Connection, Following
 from mailer.transport.verdict import Gone, Verdict
 
 _log = logging.getLogger(__name__)
@@ -80,6 +82,8 @@ class SmtpTransport:
         self._failures = 0
         #: looks still allowed: the last failure met us while other connections worked, so the relay wants fewer or is slow to count
         self._looks = 0
+        #: the relay bears several commands at once, as far as we know
+        self._pipelining = True
         #: a letter had its final reply since the last failure
         self._passed = False
         self._pause = 0.0
@@ -171,6 +175,12 @@ class SmtpTransport:
         """Connect, then carry letters, from *first* on, until the connection has had its day."""
         flight: Flight | None = first
         connection: Connection | None = None
+        born = 0.0
+
+        def following() -> Flight | None:
+            may = self._queue and connection is not None and not self._worn(connection, born)
+            return self._queue.popleft() if may else None
+
         try:
             connection = await self._connect(first)
             if connection is None:
@@ -180,9 +190,8 @@ class SmtpTransport:
             born = self._clock.running()
             # asked each time: asyncio.wait_for may swallow the cancellation of a lane that was connecting
             while flight is not None and not self._stopped:
-                await self._carry(connection, flight)
-                flight = None
-                if connection.usable and not self._worn(connection, born):
+                flight = await self._carry(connection, flight, following)
+                if flight is None and connection.usable and not self._worn(connection, born):
                     flight = await self._next()
             await connection.quit()
         finally:
@@ -203,7 +212,9 @@ class SmtpTransport:
         try:
             if self._context is None:
                 self._context = access.context(self.name, self._relay, self._home)
-            connection = await smtp.connect(self.name, self._relay, self._home, self._context, self._login)
+            connection = await smtp.connect(
+                self.name, self._relay, self._home, self._context, self._login, pipelining=self._pipelining
+            )
         except smtp.Unavailable as error:
             self._fail(flight, error.verdict, error.said, beside=beside)
             return None
@@ -245,30 +256,58 @@ class SmtpTransport:
         if first:
             _log.warning("relay-failed", extra={"relay": self.name, "why": verdict.why, "again_in": self._pause})
 
-    async def _carry(self, connection: Connection, flight: Flight) -> None:
-        """One letter over the connection, and its results to who waits for them."""
+    async def _carry(self, connection: Connection, flight: Flight, following: Following) -> Flight | None:
+        """One letter over the connection, and its results to who waits for them.
+
+        Returns:
+            The letter that the connection has to carry next: the one that *following* gave, and for which it was fit.
+        """
         if flight.done.done():
-            return
+            if connection.ahead is flight:
+                connection.abort()  # its envelope has left, and nobody waits for it any more
+            return None
+        taken: list[Flight] = []
+
+        def take() -> Flight | None:
+            if (upcoming := following()) is not None:
+                taken.append(upcoming)
+            return upcoming
+
         self._carrying[flight] = connection
         try:
-            results = await connection.deliver(flight)
+            results = await connection.deliver(flight, take)
         except Exception as error:  # noqa: BLE001 - the gate's own; raised from `send`
             if not flight.done.done():
                 flight.done.set_exception(error)
-            return
+        else:
+            self._conclude(connection, flight, results)
         finally:
             del self._carrying[flight]
+            upcoming = taken[0] if taken else None
+            if upcoming is not None and not connection.usable:
+                self._back(upcoming)
+                upcoming = None
+        return upcoming
+
+    def _conclude(self, connection: Connection, flight: Flight, results: Sequence[Result]) -> None:
+        """Answer a letter that was carried, or put it back where the connection was to blame."""
+        if connection.confused:
+            self._pipelining = False
         blame = next((each for each in results if each.fate is Fate.NOT_TRIED), None)
         if flight.untouched and blame is not None and not connection.usable and not self._stopped:
             if connection.carried > 1:
-                if not flight.done.done():
-                    flight.settled.clear()
-                    self._queue.appendleft(flight)
+                self._back(flight)
                 return
             # as bad as no connection
             self._back_off(Verdict(blame.fate, blame.scope, blame.why), blame.reply, beside=self._working(connection))
         self._passed = self._passed or (flight.begun and connection.usable)
         self._answer(flight, results)
+
+    def _back(self, flight: Flight) -> None:
+        """Put a letter back to the head of the queue: the relay knows nothing of it."""
+        if not flight.done.done():
+            flight.settled.clear()
+            self._queue.appendleft(flight)
 
     def _answer(self, flight: Flight, results: Sequence[Result]) -> None:
         if not flight.done.done():

@@ -1,14 +1,21 @@
-"""One letter after another over an open connection: MAIL, RCPT, DATA, content, each with its own time-out.
+"""One letter after another over an open connection: MAIL, RCPT, DATA, content, each reply with its own time-out.
 
 The rules of `base` are kept here. `Connection.deliver` never raises for what the relay does; it says by `usable` whether the
 connection may carry another letter, and by `Flight` how far the letter came, which is all that the pool needs.
 
-This version waits for each reply (three round trips and one per recipient). The pipelined one may take the next flight from the
-pool while this one's content is on its way, and write its MAIL, RCPT and DATA behind the final dot.
+- Where the relay offers PIPELINING, a letter's MAIL, RCPTs and DATA leave in one write, and behind the end of the letter before it
+  (RFC 2920): one round trip a letter. Their replies come in order, so the earlier letter's last word is read first. Content leaves
+  only after 354, as ever, so at most one letter of a connection is in doubt.
+- A letter whose envelope went ahead is still nobody's until its content begins: if the connection ends, it goes back untouched.
+- Once DATA is on its way, a 354 may come for a letter that must not go (no recipient accepted, called back, held): then there is no
+  way but to cut the connection.
+- Without PIPELINING each command waits for its reply (three round trips and one per recipient). A relay that gets out of step where
+  envelopes were written at once is `confused`, and the pool pipelines to it no more.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from mailer.settings import Timeouts
 from mailer.transport import commands
@@ -48,28 +55,71 @@ class _GateFailed(Exception):
         super().__init__(str(error))
 
 
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A letter's envelope as commands.
+
+    Attributes:
+        rcpts: the recipients that it names, with the command of each; at least one.
+    """
+
+    flight: Flight
+    mail: bytes
+    rcpts: tuple[tuple[Rcpt, bytes], ...]
+
+    @property
+    def octets(self) -> bytes:
+        """All of it, with DATA."""
+        return b"".join((self.mail, *(command for _, command in self.rcpts), _DATA))
+
+    @property
+    def replies(self) -> int:
+        """How many replies it asks for."""
+        return len(self.rcpts) + 2
+
+
+#: Gives the letter that the connection carries next, if it may and there is one.
+Following = Callable[[], Flight | None]
+
+
 class Connection:
-    """An SMTP session, logged in, that takes letters one at a time.
+    """An SMTP session, logged in, that takes letters one after the other.
 
     Attributes:
         extensions: what the relay offers after login, by keyword in small letters.
         carried: letters handed to it so far.
+        confused: replies did not fit envelopes that were written at once.
     """
 
-    def __init__(self, wire: Wire, extensions: Mapping[str, str], timeouts: Timeouts) -> None:
+    def __init__(
+        self, wire: Wire, extensions: Mapping[str, str], timeouts: Timeouts, *, pipelining: bool = True
+    ) -> None:
+        """Use the session on *wire*; *pipelining*: where the relay offers it."""
         self._wire = wire
         self.extensions = dict(extensions)
         self._timeouts = timeouts
+        self._pipelining = pipelining and "pipelining" in self.extensions
+        self._ahead: _Offer | None = None
         self._fit = True
         self.carried = 0
+        self.confused = False
 
     @property
     def usable(self) -> bool:
         """Whether it may carry another letter."""
-        return self._fit and self._wire.open and self._wire.quiet
+        return self._fit and self._wire.open and (self._ahead is not None or self._wire.quiet)
 
-    async def deliver(self, flight: Flight) -> list[Result]:
+    @property
+    def ahead(self) -> Flight | None:
+        """The letter whose envelope has left; it has to be delivered next, or the connection cut."""
+        return None if self._ahead is None else self._ahead.flight
+
+    async def deliver(self, flight: Flight, following: Following | None = None) -> list[Result]:
         """Try to hand over one letter; one result per recipient, in the envelope's order.
+
+        Args:
+            flight: the letter; where one is `ahead`, that one.
+            following: asked, once this letter's content has left, for the one whose envelope may go with its end.
 
         Raises:
             Exception: what the gate raised before the content, other than Held; no content has left then.
@@ -78,14 +128,28 @@ class Connection:
         flight.untouched = True
         phase = Phase.MAIL
         try:
-            accepted = await self._offer(flight)
-            if accepted:
+            offer, self._ahead = self._ahead, None
+            written = offer is not None
+            if offer is None:
+                offer = self._prepare(flight)
+            if offer is None:
+                return flight.results(_NOBODY_LEFT)
+            if self._pipelining:
+                if not written:
+                    self._at_once(offer.octets)
+                phase = await self._heard(offer)
+            elif await self._asked(offer):
                 phase = Phase.DATA
                 await self._ask_leave(flight)
-                phase = Phase.CONTENT
-                await self._content(flight.payload)
-                phase = Phase.FINAL
-            return await self._conclude(flight) if accepted else flight.results(_NOBODY_LEFT)
+            else:
+                return flight.results(_NOBODY_LEFT)
+            if phase is Phase.MAIL:
+                return flight.results(_NOBODY_LEFT)
+            self._pass_gate(flight)
+            phase = Phase.CONTENT
+            await self._content(flight.payload, following)
+            phase = Phase.FINAL
+            return await self._conclude(flight)
         except _Ended as ended:
             return flight.results(ended.verdict, ended.said)
         except Held as held:
@@ -93,6 +157,8 @@ class Connection:
             flight.settled.clear()
             return flight.results(Verdict(Fate.NOT_TRIED, Scope.RECIPIENT, str(held)))
         except (OSError, BadReply) as error:
+            if self._pipelining and phase is Phase.MAIL and isinstance(error, (TimeoutError, BadReply)):
+                self.confused = True
             await self.cut()
             return flight.results(judge_error(error, phase))
         except _GateFailed as failed:
@@ -102,56 +168,131 @@ class Connection:
             self.abort()
             raise
 
-    async def _offer(self, flight: Flight) -> bool:
-        """MAIL and the RCPTs; whether at least one recipient may have the letter."""
+    def _prepare(self, flight: Flight) -> _Offer | None:
+        """The letter's envelope; None: no recipient of it can be named to a relay.
+
+        Raises:
+            _Ended: this relay can't be offered the letter.
+        """
         envelope, payload = flight.envelope, flight.payload
+        rcpts = []
         for each in envelope.recipients:
             if why := commands.why_not(each.address):
                 flight.settled[each.id] = Result(each.id, Fate.REFUSED, Scope.RECIPIENT, None, why)
-        if len(flight.settled) == len(envelope.recipients):
-            return False
+            else:
+                rcpts.append((each, commands.rcpt(each, self.extensions)))
+        if not rcpts:
+            return None
         if envelope.sender and commands.why_not(envelope.sender):
             raise _Ended(_SENDER)
         if (most := commands.size_limit(self.extensions)) is not None and payload.size > most:
             raise _Ended(_too_large(payload.size, most))
-        said = await self._ask(commands.mail(envelope, payload.size, self.extensions))
-        flight.untouched = said.code == _CLOSING
+        return _Offer(flight, commands.mail(envelope, payload.size, self.extensions), tuple(rcpts))
+
+    async def _asked(self, offer: _Offer) -> bool:
+        """MAIL and the RCPTs, each with its reply; whether at least one recipient may have the letter."""
+        said = await self._ask(offer.mail)
+        offer.flight.untouched = said.code == _CLOSING
         verdict = judge_mail(said)
         if verdict.fate is not Fate.ACCEPTED:
             await self._end(verdict, said)
         accepted = 0
-        for each in envelope.recipients:
-            if each.id not in flight.settled:
-                accepted += await self._offer_one(flight, each)
+        for recipient, command in offer.rcpts:
+            said = await self._ask(command)
+            verdict = judge_rcpt(said)
+            if verdict.fate is Fate.ACCEPTED:
+                accepted += 1
+                continue
+            if verdict.scope in _NOT_ITS_OWN:
+                await self._end(verdict, said)
+            await self._settle(offer.flight, recipient, verdict, said)
         if not accepted:
             await self._reset()
         return accepted > 0
 
-    async def _offer_one(self, flight: Flight, recipient: Rcpt) -> bool:
-        """One RCPT; whether it was accepted."""
-        said = await self._ask(commands.rcpt(recipient, self.extensions))
-        fate, scope, why = judge_rcpt(said)
-        if fate is Fate.ACCEPTED:
-            return True
-        if scope in {Scope.RELAY, Scope.HOLD}:
-            await self._end(Verdict(fate, scope, why), said)
+    async def _settle(self, flight: Flight, recipient: Rcpt, verdict: Verdict, said: Reply) -> None:
+        """A recipient that RCPT refused; where the relay closes over it, the others are not tried."""
+        fate, scope, why = verdict
         flight.settled[recipient.id] = Result(recipient.id, fate, scope, said, why)
         if said.code == _CLOSING:
             await self.cut()
             raise _Ended(_CLOSED_BY_OTHER)
-        return False
 
     async def _ask_leave(self, flight: Flight) -> None:
-        """DATA, and the gate: returns once content may start, at once."""
+        """DATA, after the recipients' replies: returns if the relay says to go ahead."""
         if flight.abandoned:
             await self._reset()
             raise _Ended(_CALLED_BACK)
-        said = await self._ask(b"DATA\r\n", self._timeouts.data)
+        said = await self._ask(_DATA, self._timeouts.data)
         verdict = judge_data(said)
         if verdict.fate is not Fate.ACCEPTED:
             if said.code < GO_AHEAD:
                 self._fit = False  # a yes to a question that was not asked: out of step
             await self._end(verdict, said)
+
+    def _at_once(self, octets: bytes) -> None:
+        """Write a whole envelope, unless the relay spoke before it was asked."""
+        wire = self._wire
+        if wire.early is None:
+            if not wire.quiet:
+                raise BadReply("the relay spoke out of turn")
+            wire.write(octets)
+        elif wire.early.code != _CLOSING:
+            raise BadReply("the relay spoke out of turn")
+
+    async def _heard(self, offer: _Offer) -> Phase:
+        """The replies to an envelope that was written at once.
+
+        Returns:
+            DATA: content may leave; MAIL: no recipient may have the letter.
+
+        Raises:
+            _Ended: the letter is not to go for another reason.
+        """
+        flight, wire = offer.flight, self._wire
+        said = await wire.reply(self._timeouts.command)
+        flight.untouched = said.code == _CLOSING
+        verdict = judge_mail(said)
+        ended = None if verdict.fate is Fate.ACCEPTED else _Ended(verdict, said)
+        opened, accepted = ended is None, 0
+        if said.code == _CLOSING:
+            await self._end(verdict, said)
+        for recipient, _ in offer.rcpts:
+            said = await wire.reply(self._timeouts.command)
+            if not opened and said.code != _CLOSING:
+                continue  # there is no transaction: "bad sequence", and no word about the recipient
+            verdict = judge_rcpt(said)
+            if verdict.fate is Fate.ACCEPTED:
+                accepted += 1
+            elif verdict.scope in _NOT_ITS_OWN:
+                ended = ended or _Ended(verdict, said)
+                if said.code == _CLOSING:
+                    await self.cut()
+                    raise ended
+            else:
+                await self._settle(flight, recipient, verdict, said)
+        said = await wire.reply(self._timeouts.data)
+        verdict = judge_data(said)
+        if not wire.quiet:
+            raise BadReply("the relay gave more answers than it was asked questions")
+        if verdict.fate is Fate.ACCEPTED:
+            if accepted and ended is None:
+                return Phase.DATA
+            await self.cut()  # it waits for a letter that must not come
+        elif accepted and ended is None:
+            if said.code < GO_AHEAD:
+                self._fit, self.confused = False, True
+            await self._end(verdict, said)
+        elif said.code == _CLOSING or said.code < GO_AHEAD:
+            await self.cut()
+        elif opened:
+            await self._reset()
+        if ended is not None:
+            raise ended
+        return Phase.MAIL
+
+    def _pass_gate(self, flight: Flight) -> None:
+        """Returns once content may start, at once."""
         if not self._wire.quiet:
             raise BadReply("the relay spoke before the content")
         if flight.abandoned:
@@ -164,7 +305,17 @@ class Connection:
             raise _GateFailed(error) from error
         flight.begun = True
 
-    async def _content(self, payload: Payload) -> None:
+    def _envelope_of(self, following: Following | None) -> bytes:
+        """The envelope that leaves with the end of this letter; empty where none does."""
+        if following is None or not self._pipelining or (flight := following()) is None:
+            return b""
+        try:
+            self._ahead = self._prepare(flight)
+        except _Ended:
+            self._ahead = None  # is told in its own turn
+        return b"" if self._ahead is None else self._ahead.octets
+
+    async def _content(self, payload: Payload, following: Following | None) -> None:
         """The content, dots stuffed in the head, and the final dot. Nothing waits between the gate and the first write."""
         wire, seconds = self._wire, self._timeouts.block
         head = payload.head.replace(b"\r\n.", b"\r\n..")
@@ -173,7 +324,7 @@ class Connection:
         last = next((part for part in (*reversed(payload.tail), head) if len(part)), b"\r\n")
         end = b".\r\n" if bytes(last[-2:]) == b"\r\n" else b"\r\n.\r\n"
         if not payload.tail:
-            wire.write(head + end)  # one packet for a letter without enclosures
+            wire.write(head + end + self._envelope_of(following))  # one packet for a letter without enclosures
             return
         wire.write(head)
         await wire.drain(seconds)
@@ -185,7 +336,7 @@ class Connection:
                 wire.write(view[start : start + SLICE])
                 await wire.drain(seconds)
         if wire.early is None:
-            wire.write(end)
+            wire.write(end + self._envelope_of(following))
 
     async def _conclude(self, flight: Flight) -> list[Result]:
         """The final reply, judged and told to the gate."""
@@ -196,7 +347,7 @@ class Connection:
             if judge_final(said).fate is Fate.ACCEPTED:
                 raise BadReply("the relay answered before the end of the content")
         said = await self._wire.reply(self._timeouts.final)
-        if not self._wire.quiet and (self._wire.early is None or self._wire.early.code != _CLOSING):
+        if self._too_many() and (self._wire.early is None or self._wire.early.code != _CLOSING):
             raise BadReply("two answers to one letter")
         verdict = judge_final(said)
         results = flight.results(verdict, said)
@@ -205,6 +356,10 @@ class Connection:
         if said.code == _CLOSING or verdict.fate is Fate.UNCERTAIN or not self._fit:
             await self.cut()
         return results
+
+    def _too_many(self) -> bool:
+        """Whether the relay said more than it was asked."""
+        return not self._wire.quiet if self._ahead is None else self._wire.waiting > self._ahead.replies
 
     async def _ask(self, command: bytes, seconds: float | None = None) -> Reply:
         """Send *command* and return its reply; a 421 that was there before is the reply."""
@@ -245,8 +400,8 @@ class Connection:
         self._wire.abort()
 
     async def quit(self) -> None:
-        """Say goodbye, if the relay still listens, and close."""
-        if self.usable:
+        """Say goodbye, if the relay still listens and waits for no letter, and close."""
+        if self.usable and self._ahead is None:
             try:
                 self._wire.write(b"QUIT\r\n")
                 async with asyncio.timeout(min(_QUIT, self._timeouts.command)):
@@ -257,6 +412,8 @@ class Connection:
         await self.cut()
 
 
+_DATA = b"DATA\r\n"
+_NOT_ITS_OWN = frozenset((Scope.RELAY, Scope.HOLD))
 _FIRST_NO = 400
 _MEGABYTE = 1_000_000
 _NOBODY_LEFT = Verdict(Fate.NOT_TRIED, Scope.RECIPIENT, "")

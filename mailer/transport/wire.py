@@ -122,6 +122,11 @@ class Wire(asyncio.Protocol):
         return self._replies[0] if self._replies else None
 
     @property
+    def waiting(self) -> int:
+        """How many replies are here that nobody has read."""
+        return len(self._replies)
+
+    @property
     def quiet(self) -> bool:
         """Whether nothing was said that has not been read, not even half a reply."""
         return not (self._replies or self._buffer or self._texts)

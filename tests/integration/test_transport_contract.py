@@ -26,7 +26,7 @@ class OverSmtp:
 
     def __init__(self, home: Path) -> None:
         self.home, self.rules, self.settings = home, [], {}
-        self.stalls = False
+        self.stalls, self.pipelining = False, True
 
     def reply(self, at: str, said: str, to: str = "*") -> None:
         how = {"do": "garbage", "bytes": said + "\r\n"} if (at, said[0]) == ("data", "2") else {"reply": said}
@@ -40,7 +40,7 @@ class OverSmtp:
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Transport]:
-        options = Options(tls=TlsMode.STARTTLS, user="u", password="p", keep_data=True)
+        options = Options(tls=TlsMode.STARTTLS, user="u", password="p", keep_data=True, pipelining=self.pipelining)
         async with Server(options, Faults.from_rules(self.rules)) as self.server:
             transport = SmtpTransport(
                 "main", relay_to(self.server, **self.settings), home=self.home, clock=SystemClock()
@@ -56,6 +56,14 @@ class OverSmtp:
 
     def whole(self) -> int:
         return len(self.server.received)
+
+
+class StepByStep(OverSmtp):
+    """The same to a server that wants each command alone."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self.pipelining = False
 
 
 class InMemory:
@@ -105,7 +113,7 @@ class InMemory:
         return len(self.memory.received)
 
 
-@pytest.fixture(params=[OverSmtp, InMemory], ids=["smtp", "memory"])
+@pytest.fixture(params=[OverSmtp, StepByStep, InMemory], ids=["smtp", "smtp-step-by-step", "memory"])
 async def relay(request, tmp_path):
     """A relay of either kind."""
     return request.param(tmp_path)

@@ -1,0 +1,229 @@
+"""Envelopes written at once, and behind the end of the letter before: what must hold whatever the relay answers."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailer.clock import ManualClock
+from mailer.rehearsal.faults import Faults
+from mailer.rehearsal.options import Options
+from mailer.rehearsal.server import Server
+from mailer.transport.base import Envelope, Fate, Payload, Result, Transport
+from mailer.transport.pool import SmtpTransport
+from tests.support.transport_kit import HASTY, HEAD, Account, envelope, fates, payload, relay_to
+
+
+@contextlib.asynccontextmanager
+async def lane(
+    home: Path, clock: ManualClock, rules: Sequence[dict[str, Any]] = (), *, pipelining: bool = True, **settings: Any
+) -> AsyncIterator[tuple[SmtpTransport, Server]]:
+    """One connection at a time to a server with faults."""
+    options = Options(record_all=True, keep_data=True, pipelining=pipelining)
+    async with Server(options, Faults.from_rules(rules), clock=clock) as server:
+        given = {"connections": 1, "letters_per_connection": 0} | settings
+        transport = SmtpTransport("main", relay_to(server, **given), home=home, clock=clock)
+        yield transport, server
+        await transport.close()
+
+
+def letters(number: int, *more: str) -> list[Envelope]:
+    """So many letters, each to an address of its own and to *more*."""
+    return [envelope(f"m{n}@x.test", *more, attempt=str(n)) for n in range(number)]
+
+
+async def send_all(transport: Transport, envelopes: Sequence[Envelope], gate: Account) -> list[Sequence[Result]]:
+    """Send them off together; their results in order."""
+    return await asyncio.gather(*(transport.send(each, payload(), gate) for each in envelopes))
+
+
+async def test_the_next_envelope_leaves_with_the_end_of_a_letter(tmp_path, clock):
+    """While the first letter's last word is held back, the second's envelope is at the relay already; its content is not."""
+    async with lane(tmp_path, clock, [{"at": "dot", "nth": 1, "do": "stall", "seconds": 60}]) as (transport, server):
+        gate = Account()
+        task = asyncio.create_task(send_all(transport, letters(3), gate))
+        await server.reached("dot")
+        ahead = next(iter(transport._carrying.values())).ahead
+        assert ahead is not None
+        assert ahead.envelope.attempt == "1"
+        assert [attempt for attempt, _ in gate.begun] == ["0"]
+        clock.advance(dt.timedelta(seconds=60))
+        assert [fates(each) for each in await task] == [["accepted recipient"]] * 3
+
+
+async def test_letters_ahead_are_each_sent_once_and_in_order(tmp_path, clock):
+    """Fifty letters of two recipients over one connection: each once, whole, in order."""
+    async with lane(tmp_path, clock) as (transport, server):
+        told = await send_all(transport, letters(50, "also@x.test"), Account())
+        assert [fates(each) for each in told] == [["accepted recipient"] * 2] * 50
+        assert [each.accepted for each in server.taken] == [(f"m{n}@x.test", "also@x.test") for n in range(50)]
+        assert {each.data for each in server.taken} == {HEAD}
+        assert {each.connection for each in server.taken} == {1}
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ([{"at": "mail", "nth": 2, "reply": "552 5.3.4 Too large"}], ["refused letter"]),
+        ([{"at": "rcpt", "nth": 2, "reply": "550 5.1.1 No"}], ["refused recipient"]),
+        ([{"at": "rcpt", "nth": 2, "reply": "451 4.2.0 Later"}], ["deferred recipient"]),
+        ([{"at": "data", "nth": 2, "reply": "451 4.3.0 Later"}], ["deferred letter"]),
+        ([{"at": "dot", "nth": 2, "reply": "554 5.6.0 Bad"}], ["refused letter"]),
+    ],
+)
+async def test_a_no_to_the_letter_ahead_is_its_own(tmp_path, clock, rules, expected):
+    """Whatever phase refuses the second letter, the first and the third arrive, over the same connection."""
+    async with lane(tmp_path, clock, rules) as (transport, server):
+        told = [fates(each) for each in await send_all(transport, letters(3), Account())]
+        assert told == [["accepted recipient"], expected, ["accepted recipient"]]
+        assert [each.accepted for each in server.taken] == [("m0@x.test",), ("m2@x.test",)]
+        assert {each.connection for each in server.taken} == {1}
+
+
+async def test_a_go_ahead_for_nobody_ends_the_connection(tmp_path, clock):
+    """The relay refuses the only recipient and says 354 all the same: no content leaves, and the next letter goes over a new connection."""
+    rules = [
+        {"at": "rcpt", "to": "m1@*", "reply": "550 5.1.1 No"},
+        {"at": "data", "nth": 2, "do": "garbage", "bytes": "354 Go ahead\r\n", "times": 1},
+    ]
+    async with lane(tmp_path, clock, rules) as (transport, server):
+        told = [fates(each) for each in await send_all(transport, letters(3), Account())]
+        assert told == [["accepted recipient"], ["refused recipient"], ["accepted recipient"]]
+        assert [(each.accepted, each.connection) for each in server.taken] == [(("m0@x.test",), 1), (("m2@x.test",), 2)]
+
+
+@pytest.mark.parametrize("end", [{"do": "drop"}, {"do": "reset"}, {"reply": "421 4.3.2 Going down"}])
+@pytest.mark.parametrize("at", ["dot", "reply"])
+async def test_the_letter_ahead_survives_the_end_of_its_connection(tmp_path, clock, at, end):
+    """The connection ends at the first letter's last word: the second, whose envelope had left, goes once over a new one."""
+    async with lane(tmp_path, clock, [{"at": at, "nth": 1, **end}]) as (transport, server):
+        gate = Account()
+        told = [fates(each) for each in await send_all(transport, letters(2), gate)]
+        assert told[1] == ["accepted recipient"]
+        assert told[0] != ["accepted recipient"] or at == "reply"
+        assert Counter(address for each in server.taken for address in each.accepted)["m1@x.test"] == 1
+        assert [attempt for attempt, _ in gate.begun] == ["0", "1"]
+
+
+class HoldsFrom(Account):
+    """A gate that holds everything from one attempt on."""
+
+    def before_content(self, attempt: str, replies: Sequence[Result]) -> None:
+        self.held = "the circular is paused" if int(attempt) >= 2 else ""
+        super().before_content(attempt, replies)
+
+
+async def test_a_pause_stops_the_letter_ahead(tmp_path, clock):
+    """Held at the gate after its 354, a letter does not leave; the one before it has its last word all the same."""
+    async with lane(tmp_path, clock) as (transport, server):
+        told = [fates(each) for each in await send_all(transport, letters(4), HoldsFrom())]
+        assert told == [["accepted recipient"]] * 2 + [["not-tried recipient"]] * 2
+        assert len(server.received) == 2
+
+
+async def test_the_letter_ahead_can_be_called_back(tmp_path, clock):
+    """Cancelled while its envelope waits behind another letter, it raises, never leaves, and the third goes."""
+    rules = [{"at": "reply", "nth": 1, "do": "stall", "seconds": 5}]
+    async with lane(tmp_path, clock, rules) as (transport, server):
+        tasks = [asyncio.create_task(transport.send(each, payload(), Account())) for each in letters(3)]
+        await server.reached("taken")
+        connection = next(iter(transport._carrying.values()))
+        assert connection.ahead is not None
+        tasks[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[1]
+        clock.advance(dt.timedelta(seconds=5))
+        assert fates(await tasks[0]) == ["accepted recipient"]
+        assert fates(await tasks[2]) == ["accepted recipient"]
+        assert [each.accepted for each in server.taken] == [("m0@x.test",), ("m2@x.test",)]
+
+
+async def test_a_lie_about_pipelining_is_found_out(tmp_path, clock):
+    """A relay that drops what comes along with a command costs one time-out; then it is asked step by step, and every letter goes."""
+    rules = [{"at": "ehlo", "do": "lie"}]
+    async with lane(tmp_path, clock, rules, pipelining=False, timeouts=HASTY) as (transport, server):
+        first = [fates(each) for each in await send_all(transport, letters(1), Account())]
+        assert first == [["not-tried relay"]]
+        clock.advance(dt.timedelta(seconds=transport.rest))
+        told = [fates(each) for each in await send_all(transport, letters(5), Account())]
+        assert told == [["accepted recipient"]] * 5
+        assert len(server.taken) == 5
+
+
+async def test_a_connection_takes_no_letter_beyond_its_number(tmp_path, clock):
+    """With three letters a connection, no fourth envelope is written behind the third's end."""
+    async with lane(tmp_path, clock, letters_per_connection=3) as (transport, server):
+        await send_all(transport, letters(9), Account())
+        assert [each.connection for each in server.taken] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+        assert server.record.phases["mail"] == 9
+
+
+async def test_enclosures_and_the_next_envelope(tmp_path, clock):
+    """A letter of a megabyte and the envelope behind it arrive whole."""
+    tail = b"x" * 75 + b"\r\n"
+    big = Payload(HEAD, (memoryview(tail * 20_000),))
+    async with lane(tmp_path, clock) as (transport, server):
+        await asyncio.gather(*(transport.send(each, big, Account()) for each in letters(4)))
+        assert [each.data for each in server.taken] == [HEAD + tail * 20_000] * 4
+
+
+FAULTS: list[dict[str, Any]] = [
+    *(
+        {"at": at, "reply": f"{code} 4.3.0 Not now"}
+        for at in ("rcpt", "data", "dot", "reply")
+        for code in ("421", "451")
+    ),
+    *({"at": at, "reply": "550 5.1.1 No"} for at in ("rcpt", "data", "dot")),
+    *({"at": at, "do": do} for at in ("mail", "rcpt", "data", "content", "dot", "reply") for do in ("drop", "reset")),
+    *(
+        {"at": at, "do": do}
+        for at in ("mail", "rcpt", "data", "dot", "reply")
+        for do in ("split", "multiline", "garbage")
+    ),
+    {"at": "mail", "reply": "421 4.3.2 Closing"},
+    {"at": "rcpt", "reply": "250 2.1.5 OK", "then": "250 2.1.5 Once more"},
+    {"at": "dot", "reply": "250 2.0.0 OK", "then": "250 2.0.0 Once more"},
+]
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+@pytest.mark.parametrize("seed", range(12))
+async def test_every_result_agrees_with_the_servers_record(tmp_path, clock, seed, pipelining):
+    """Forty letters under faults drawn by a seed: none taken twice; accepted only what the server has; "not tried" only what it has not."""
+    chance = random.Random(seed)  # noqa: S311 - a test's
+    rules = [
+        chance.choice(FAULTS) | {"nth": sorted(chance.sample(range(2, 60), 2)), "times": 2}
+        for _ in range(chance.randint(2, 5))
+    ]
+    settings = {"connections": chance.choice([1, 2, 3]), "letters_per_connection": chance.choice([0, 4])}
+    async with lane(tmp_path, clock, rules, pipelining=pipelining, **settings) as (transport, server):
+        gate = Account()
+        told: dict[str, Fate] = {}
+        waiting = letters(40, "second@y.test")
+        for _ in range(20):
+            results = await send_all(transport, waiting, gate)
+            for each, said in zip(waiting, results, strict=True):
+                told |= {f"{each.attempt} {one.recipient}": one.fate for one in said}
+            waiting = [each for each in waiting if all(told[f"{each.attempt} {n}"] is Fate.NOT_TRIED for n in (1, 2))]
+            if not waiting:
+                break
+            clock.advance(dt.timedelta(seconds=transport.rest))
+        has = Counter(
+            f"{each.accepted[0].removesuffix('@x.test').removeprefix('m')} 1"
+            for each in server.taken
+            if each.accepted[0].startswith("m")
+        )
+    assert max(has.values()) == 1
+    assert [attempt for attempt, count in Counter(attempt for attempt, _ in gate.begun).items() if count > 1] == []
+    for letter in map(str, range(40)):
+        fate = told[f"{letter} 1"]
+        if fate is Fate.ACCEPTED:
+            assert has[f"{letter} 1"] == 1
+        elif fate is not Fate.UNCERTAIN:
+            assert not has[f"{letter} 1"] or fate is Fate.DEFERRED, (letter, fate, rules)
