@@ -10,6 +10,7 @@ import asyncio
 import datetime as dt
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ from mailer.rehearsal.rules import Manner, Rule
 from mailer.rehearsal.server import Options, Server, TlsMode
 from mailer.reports import delivery as reports
 from mailer.reports.lines import Report
+from mailer.settings import Delivery as Delivering
 from mailer.settings import Relay, Settings, Timeouts, Tls
 
 #: What a report of a rehearsal has before its title, so that nobody takes it for the account of a sending.
@@ -61,9 +63,12 @@ _REACHING = {
 #: A relay that is away for so long is not waited for.
 HOPELESS = dt.timedelta(days=1)
 #: Real seconds: how long a relay that never speaks again is waited for; silence of all after which the clock is moved on under way.
-PATIENCE, _QUIET, _LOOK = 20.0, 0.3, 0.1
+PATIENCE, _QUIET, _LOOK = 10.0, 0.3, 0.1
+#: So many times that patience without any letter being tried is enough.
+_ENOUGH = 3
 #: The time-out of the phase in which a relay falls silent; a longer silence is as good as one for ever.
 _TIMEOUT_OF = {"connect": "greeting", "data": "data", "content": "final", "dot": "final", "reply": "final"}
+_SILENT = {Manner.STALL, Manner.EARLY, Manner.LIE, Manner.GARBAGE}
 _REHEARSABLE = (CircularState.DRAFT, CircularState.FREEZING, CircularState.APPROVED)
 
 
@@ -152,9 +157,7 @@ async def rehearse(
     clock = ManualClock(app.clock.now())
     with scratch.folder() as home:
         async with scratch.database(home, app.database, circular.id) as database:
-            settings = app.settings.model_copy(
-                update={"approval": app.settings.approval.model_copy(update={"two_people": False})}
-            )
+            settings = _harmless(app.settings)
             stage = App(home=home, settings=settings, database=database, clock=clock, by=app.by)
             if stopped := await _approve(app, stage, circular, waive):
                 return Rehearsed(name_of(circular), stopped)
@@ -162,8 +165,9 @@ async def rehearse(
             script = _playable(faults or Faults(), relay.timeouts)
             options = _options(relay)
             async with Server(options, script, home / _RECORD, clock=clock, ca_file=home / _CA_FILE) as server:
-                stage.settings = _settings(settings, server, patience if _goes_silent(script) else None)
-                run = _Rehearsal(stage, server, clock, circular.id, hopeless, _leap(relay))
+                limits = _Limits(_leap(relay), hopeless, patience if _goes_silent(script) else None)
+                stage.settings = _settings(settings, server, limits.patience)
+                run = _Rehearsal(stage, server, clock, circular.id, limits)
                 trouble = await run.play(show)
             return await _outcome(stage, run, circular, place, relay, trouble)
 
@@ -184,6 +188,16 @@ def _relay_of(settings: Settings, circular: Circular) -> Relay:
         missing = f"senders.{circular.sender}" if sender is None else f"relays.{sender.relay}"
         raise SettingsError("it is not in the settings", where=missing, remedy="add it to chancery.toml")
     return settings.relays[sender.relay]
+
+
+def _harmless(real: Settings) -> Settings:
+    """The settings without what would reach out of the scratch home, or ask for a second person.
+
+    A journal folder with a full path would be the real one: its relics would be taken in here, and lost there.
+    """
+    approval = real.approval.model_copy(update={"two_people": False})
+    delivery = real.delivery.model_copy(update={"journal": Delivering.model_fields["journal"].default})
+    return real.model_copy(update={"approval": approval, "delivery": delivery})
 
 
 def _leap(relay: Relay) -> dt.timedelta:
@@ -223,7 +237,8 @@ def _playable(faults: Faults, timeouts: Timeouts) -> Faults:
 
 
 def _goes_silent(faults: Faults) -> bool:
-    return any(rule.do is Manner.STALL and rule.seconds is None for rule in faults.rules)
+    """Whether a reply may never come: by intent, or because a fault has put question and answer out of step."""
+    return any(rule.do in _SILENT and not (rule.do is Manner.STALL and rule.seconds) for rule in faults.rules)
 
 
 async def _approve(app: App, stage: App, circular: Circular, waive: Sequence[str]) -> Sequence[Finding]:
@@ -236,21 +251,23 @@ async def _approve(app: App, stage: App, circular: Circular, waive: Sequence[str
     return done.stopped
 
 
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """How far the clock may leap, and how long nothing may be tried: by the clock, and in real seconds where a relay may be silent."""
+
+    leap: dt.timedelta
+    hopeless: dt.timedelta
+    patience: float | None
+
+
 class _Rehearsal:
     """One circular on its way to the rehearsal server, on a clock that is moved whenever nothing is due."""
 
-    def __init__(
-        self,
-        stage: App,
-        server: Server,
-        clock: ManualClock,
-        circular_id: int,
-        hopeless: dt.timedelta,
-        leap: dt.timedelta,
-    ) -> None:
-        self._hopeless, self._leap = hopeless, leap
+    def __init__(self, stage: App, server: Server, clock: ManualClock, circular_id: int, limits: "_Limits") -> None:
+        self._limits = limits
         self._stage, self._server, self._clock, self._id = stage, server, clock, circular_id
         self.began = self.last_try = self.last_first_try = clock.now()
+        self._last_real = time.monotonic()
         self._seen: set[int] = set()
         self._events = 0
 
@@ -258,7 +275,7 @@ class _Rehearsal:
         """Note when letters were tried."""
         for one in told:
             if any(change.state is not RecipientState.QUEUED for change in one.changes):
-                self.last_try = self._clock.now()
+                self.last_try, self._last_real = self._clock.now(), time.monotonic()
                 if one.claim.letter not in self._seen:
                     self._seen.add(one.claim.letter)
                     self.last_first_try = self.last_try
@@ -283,18 +300,24 @@ class _Rehearsal:
 
     def _go_on(self, made: Sending, due: dt.datetime | None) -> bool:
         """Nothing is due: move the clock to what is next; True: there is nothing, or nothing to hope for."""
-        if due is None or self._clock.now() - self.last_try > self._longest:
+        if due is None or self._clock.now() - self.last_try > self._longest or self._waited_enough:
             return True
         now = self._clock.now()
-        self._clock.move_to(max(due if due > now else now + dt.timedelta(seconds=1), now + self._leap))
+        self._clock.move_to(max(due if due > now else now + dt.timedelta(seconds=1), now + self._limits.leap))
         made.engine.ring()
         return False
+
+    @property
+    def _waited_enough(self) -> bool:
+        """Whether a relay that does not answer has cost a person enough of real time."""
+        patience = self._limits.patience
+        return patience is not None and time.monotonic() - self._last_real > _ENOUGH * patience
 
     @property
     def _longest(self) -> dt.timedelta:
         """How long nothing at all may be tried."""
         delivery = self._stage.settings.delivery
-        return min(self._hopeless, dt.timedelta(seconds=delivery.give_up_after)) + dt.timedelta(
+        return min(self._limits.hopeless, dt.timedelta(seconds=delivery.give_up_after)) + dt.timedelta(
             seconds=delivery.longest_retry
         )
 

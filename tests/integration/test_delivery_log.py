@@ -81,10 +81,12 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
     return [line for line in every if line["action"].startswith("letter-")]
 
 
-async def test_each_attempt_is_a_line(database: Database, clock: ManualClock, tmp_path: Path, server: Server) -> None:
+async def test_each_attempt_is_a_line(
+    sqlite_database: Database, clock: ManualClock, tmp_path: Path, server: Server
+) -> None:
     """Its action says what came of it; its fields say which letter, which try, which relay, and what the relay said."""
     logs.set_up(Log(to=LogPlace.FILE, format=LogForm.JSON), tmp_path)
-    await send(database, clock, tmp_path, server)
+    await send(sqlite_database, clock, tmp_path, server)
     lines = sorted(json_lines(tmp_path / "chancery.log"), key=lambda line: line["letter"])
     assert [line["action"] for line in lines] == [
         "letter-accepted",
@@ -112,11 +114,11 @@ async def test_each_attempt_is_a_line(database: Database, clock: ManualClock, tm
 @pytest.mark.parametrize("form", list(LogForm))
 @pytest.mark.parametrize("asked", [False, True])
 async def test_addresses_are_shown_only_where_asked_for(
-    database: Database, clock: ManualClock, tmp_path: Path, server: Server, form: LogForm, asked: bool
+    sqlite_database: Database, clock: ManualClock, tmp_path: Path, server: Server, form: LogForm, asked: bool
 ) -> None:
     """Neither the recipient's field nor the relay's own words show who it is."""
     logs.set_up(Log(to=LogPlace.FILE, format=form, addresses=asked), tmp_path)
-    await send(database, clock, tmp_path, server)
+    await send(sqlite_database, clock, tmp_path, server)
     text = (tmp_path / "chancery.log").read_text(encoding="utf-8")
     assert ("No such user <office002@org.example>" in text) is asked
     assert ("deputy005" in text) is asked
@@ -124,11 +126,11 @@ async def test_addresses_are_shown_only_where_asked_for(
 
 
 async def test_a_later_try_is_a_line_of_its_own(
-    database: Database, clock: ManualClock, tmp_path: Path, server: Server
+    sqlite_database: Database, clock: ManualClock, tmp_path: Path, server: Server
 ) -> None:
     """Tries are told apart by attempt and count."""
     logs.set_up(Log(to=LogPlace.FILE, format=LogForm.JSON), tmp_path)
-    app = await send(database, clock, tmp_path, server)
+    app = await send(sqlite_database, clock, tmp_path, server)
     clock.advance(30 * approved.MINUTES)
     async with sending(app, what="test") as made:
         await made.work(until=lambda due: due is None or due > clock.now())
@@ -138,12 +140,12 @@ async def test_a_later_try_is_a_line_of_its_own(
 
 
 async def test_a_log_that_can_not_be_written_stops_nothing(
-    database: Database, clock: ManualClock, tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
+    sqlite_database: Database, clock: ManualClock, tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a full disk under the log every letter is tried as if there were none."""
     logs.set_up(Log(to=LogPlace.FILE, file="/dev/full"), tmp_path)
-    await send(database, clock, tmp_path, server)
-    assert list((await approved.states(database, 1)).values()) == [
+    await send(sqlite_database, clock, tmp_path, server)
+    assert list((await approved.states(sqlite_database, 1)).values()) == [
         "accepted",
         "refused",
         "deferred",

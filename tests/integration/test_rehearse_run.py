@@ -1,12 +1,15 @@
 """A rehearsal in this process: time that runs fast, silences, relays that stay away, and the circular that the rows hold."""
 
 import datetime as dt
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lists import contacts
 from mailer.app import App
+from mailer.circulars import service as circulars
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.rehearsal.faults import Faults
@@ -18,15 +21,15 @@ HOUR = dt.timedelta(hours=1)
 
 
 @pytest.fixture
-async def office(database: Database, clock: ManualClock, tmp_path: Path) -> App:
+async def office(sqlite_database: Database, clock: ManualClock, tmp_path: Path) -> App:
     """A home with an approved circular for six organizations."""
-    app, _ = await approved.office(database, clock, tmp_path, approved.addresses(6))
+    app, _ = await approved.office(sqlite_database, clock, tmp_path, approved.addresses(6))
     return app
 
 
-async def rehearsed(app: App, *rules: dict[str, Any], hopeless: dt.timedelta = HOUR) -> Rehearsed:
+async def rehearsed(app: App, *rules: dict[str, Any], patience: float = 2.0) -> Rehearsed:
     """Rehearse the circular with these faults."""
-    return await rehearse(app, "1", faults=Faults.from_rules(rules), patience=2.0, hopeless=hopeless)
+    return await rehearse(app, "1", faults=Faults.from_rules(rules), patience=patience, hopeless=HOUR)
 
 
 def states(done: Rehearsed) -> list[str]:
@@ -90,13 +93,57 @@ async def test_it_goes_by_the_relay_s_own_kind_of_connection(office: App, tls: T
     assert states(await rehearsed(office)) == ["accepted"] * 6
 
 
-async def test_a_corrected_mailbox_is_rehearsed_as_it_would_be_sent(office: App, database: Database) -> None:
-    """Contacts are those of today, as for the sending: what was corrected since the approval is used."""
-    from lists import contacts
-
+async def test_a_corrected_mailbox_is_rehearsed_as_it_would_be_sent(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Contacts are those of today, as for the sending; nothing is written, whichever database the rows are in."""
+    app, number = await approved.office(database, clock, tmp_path, approved.addresses(6))
     async with database.write() as session:
         await contacts.correct(session, 1, "new001@org.example")
-    done = await rehearsed(office)
+    before = await approved.states(database, number)
+    done = await rehearsed(app, {"at": "rcpt", "to": "office002@*", "reply": "550 5.1.1 Gone"})
     assert done.report is not None
     assert done.report.letters[0].recipients[0].address == "new001@org.example"
-    assert await approved.states(database, 1) == {f"office{number:03}@org.example": "queued" for number in range(1, 7)}
+    assert states(done) == ["accepted", "refused", *["accepted"] * 4]
+    assert await approved.states(database, number) == before
+
+
+async def test_a_journal_elsewhere_is_left_alone(office: App, tmp_path: Path) -> None:
+    """What a dead process has left in the home's journal folder waits for the home's own sending, wherever that folder is."""
+    folder = tmp_path / "journals"
+    folder.mkdir()
+    relic = folder / "1-0123456789abcdef.flight"
+    relic.write_text('["D", "00000000000000000000000000000000", "2006-07-07T08:00:00+00:00", []]\n')
+    before = relic.read_text()
+    away = office.settings.delivery.model_copy(update={"journal": str(folder)})
+    office.settings = office.settings.model_copy(update={"delivery": away})
+    assert states(await rehearsed(office)) == ["accepted"] * 6
+    assert [path.name for path in folder.iterdir()] == [relic.name]
+    assert relic.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"at": "connect", "do": "stall"}, "queued"),
+        ({"at": "ehlo", "do": "early", "then": "250 ok"}, "queued"),
+        ({"at": "mail", "do": "garbage", "bytes": "no line end"}, "queued"),
+        ({"at": "content", "do": "half"}, "uncertain"),
+    ],
+    ids=lambda value: f"{value['at']} {value['do']}" if isinstance(value, dict) else value,
+)
+async def test_it_ends_whatever_the_relay_does(office: App, rule: dict[str, Any], expected: str) -> None:
+    """A relay that answers nobody, or nonsense, does not keep a person waiting."""
+    assert states(await rehearsed(office, rule, patience=0.5)) == [expected] * 6
+
+
+async def test_two_people_are_not_asked_for(sqlite_database: Database, clock: ManualClock, tmp_path: Path) -> None:
+    """Whoever drafted may rehearse the draft, though somebody else has to approve it; no reference is used up."""
+    app, _ = await approved.office(sqlite_database, clock, tmp_path, approved.addresses(2))
+    two = app.settings.approval.model_copy(update={"two_people": True})
+    app.settings = app.settings.model_copy(update={"approval": two})
+    for folder, reference in (("second", "TEST/2006/002"), ("third", "TEST/2006/003")):
+        shutil.copytree(tmp_path / "meeting", tmp_path / folder)
+        drafted = await circulars.new(app.desk, tmp_path / folder, by="anna")
+        assert drafted.reference == reference
+        assert states(await rehearse(app, str(drafted.id))) == ["accepted"] * 2
