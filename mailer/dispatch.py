@@ -162,10 +162,10 @@ class Sending:
         try:
             found = await self._recovery.run()
         except DatabaseError as error:
-            log.warning("recovery failed", extra={"action": "recovery-failed", "reason": str(error)})
+            log.warning("recovery-failed", extra={"reason": str(error)})
             raise
         if found != Recovered():
-            log.info("recovered", extra={"action": "recovered", **asdict(found)})
+            log.info("recovered", extra=asdict(found))
 
     async def _look_for_the_dead(self) -> None:
         """Take in the journals of processes that died beside us: they know what did not leave, and we need not wait out their lease."""
