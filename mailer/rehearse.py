@@ -32,7 +32,7 @@ from mailer.delivery.batches import Told
 from mailer.delivery.claims import Run
 from mailer.delivery.service import Delivery, Progress
 from mailer.dispatch import Sending, sending
-from mailer.errors import NotAllowedNow, SettingsError
+from mailer.errors import CannotDo, Defect, NotAllowedNow, SettingsError
 from mailer.rehearsal.faults import Faults
 from mailer.rehearsal.rules import Manner, Rule
 from mailer.rehearsal.server import Options, Server, TlsMode
@@ -105,6 +105,7 @@ class Rehearsed:
         report: as `chancery report` would show it, marked in its title.
         trouble: what the relay's last failure was, if nothing has gone well since.
         letters: how many files were written to *folder*.
+        unwritten: why they could not be written; the rest stands all the same.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Rehearsed:
     trouble: str | None = None
     letters: int = 0
     folder: Path | None = None
+    unwritten: CannotDo | None = None
 
 
 async def rehearse(
@@ -144,7 +146,7 @@ async def rehearse(
         NotFound: there is no such circular.
         NotAllowedNow: it has been sent, or is being sent.
         BadInput: *out* holds something; a waiver names no finding.
-        CannotDo: the letters can't be written.
+        CannotDo: nothing can be written to *out*; or there is no room for a scratch home.
     """
     async with app.database.read() as session:
         circular = await circulars.find(session, ident)
@@ -354,9 +356,15 @@ async def _outcome(
     async with stage.database.read() as session:
         report = await reports.build(session, circular.id, at=stage.clock.now(), zone=stage.settings.calendar.timezone)
     report = replace(report, title=f"{MARK}{report.title}")
-    count = await letter_files.leave(
-        stage.database, circular.id, place, _taken(stage.home / _RECORD), now=stage.clock.now()
-    )
+    count, unwritten = 0, None
+    try:
+        count = await letter_files.leave(
+            stage.database, circular.id, place, _taken(stage.home / _RECORD), now=stage.clock.now()
+        )
+    except Defect:
+        raise
+    except CannotDo as error:
+        unwritten = error
     return Rehearsed(
         report.reference,
         report=report,
@@ -365,6 +373,7 @@ async def _outcome(
         trouble=trouble,
         letters=count,
         folder=place,
+        unwritten=unwritten,
     )
 
 

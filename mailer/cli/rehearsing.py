@@ -77,6 +77,8 @@ def _tell(done: "Rehearsed", form: ReportFormat) -> int:
     for line in _last_lines(done, done.duration):
         say.print(line, markup=False, highlight=False, soft_wrap=True)
     standing = done.standing
+    if done.unwritten is not None:
+        raise done.unwritten
     if standing.held_why:
         context.err.print(f"Nothing more would leave: {standing.held_why}", markup=False, soft_wrap=True)
         return context.FAILED
@@ -92,7 +94,8 @@ def _last_lines(done: "Rehearsed", duration: "Duration") -> list[str]:
     lines = [f"This was a rehearsal: no letter has left, and the account of {done.name} is as it was.", _pace(duration)]
     if duration.all > duration.first:
         lines.append(f"The last new try would be {_about(duration.all)} after the beginning.")
-    lines.append(f"Every letter as a file: {done.folder} ({done.letters}).")
+    if done.unwritten is None:
+        lines.append(f"Every letter as a file: {done.folder} ({done.letters}).")
     return lines
 
 

@@ -1,6 +1,7 @@
 """A rehearsal in this process: time that runs fast, silences, relays that stay away, and the circular that the rows hold."""
 
 import datetime as dt
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,11 @@ async def test_two_people_are_not_asked_for(sqlite_database: Database, clock: Ma
         drafted = await circulars.new(app.desk, tmp_path / folder, by="anna")
         assert drafted.reference == reference
         assert states(await rehearse(app, str(drafted.id))) == ["accepted"] * 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may try to make a folder there")
+async def test_the_report_stands_where_the_letters_can_not_be_written(office: App) -> None:
+    """A disk that fails at the letters does not take the report with it."""
+    done = await rehearse(office, "1", out=Path("/proc/letters"))
+    assert states(done) == ["accepted"] * 6
+    assert "/proc/letters" in str(done.unwritten)
