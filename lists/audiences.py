@@ -42,9 +42,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """A contact that is right on the day: normalised address, name (may be empty), `to` or `cc` of the mail header."""
+    """A contact that is right on the day: normalised address, name (may be empty), `to` or `cc` of the mail header.
 
-    contact_id: int
+    `contact_id` is None for an address that a person gave for one letter.
+    """
+
+    contact_id: int | None
     address: str
     name: str
     role: Role
@@ -173,7 +176,7 @@ def _mailbox(row: Contact) -> Mailbox:
 
 
 def _in_order(boxes: Iterable[Mailbox]) -> tuple[Mailbox, ...]:
-    return tuple(sorted(boxes, key=lambda box: (box.role is Role.CC, box.contact_id)))
+    return tuple(sorted(boxes, key=lambda box: (box.role is Role.CC, box.contact_id or 0)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,8 @@ def reverse_path(kind: Bounces, frozen: Frozen, token: str) -> str:
 
 async def no_longer_due(session: AsyncSession, circular_id: int, letters: Mapping[int, int]) -> Mapping[int, str]:
     """Letters of a reminder whose organizations have answered its circular since, with the reason."""
-    parent = await session.scalar(select(Circular.parent_id).where(Circular.id == circular_id))
+    of = (Circular.id == circular_id, Circular.copy_of.is_(None))  # who asks for a copy may have answered
+    parent = await session.scalar(select(Circular.parent_id).where(*of))
     if parent is None:
         return {}
     answered = await replies.answered(session, parent)

@@ -107,7 +107,7 @@ async def approve(
 
 def _permit(circular: Circular, desk: Desk, by: str) -> None:
     if circular.parent_id is not None and circular.state != CircularState.FREEZING:
-        raise NotAllowedNow("a reminder was approved with its circular", where=name_of(circular))
+        raise NotAllowedNow("it was approved with its circular", where=name_of(circular))
     if circular.state not in {CircularState.DRAFT, CircularState.FREEZING}:
         raise NotAllowedNow(
             f"it is {circular.state.value} already" if circular.state != CircularState.CANCELLED else "it is cancelled",

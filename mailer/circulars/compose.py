@@ -4,6 +4,8 @@ The bytes are a function of the snapshot, the letter's row, and the header mailb
 """
 
 import datetime as dt
+import html
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +19,9 @@ from mailer.transport.base import Payload
 OURS = "X-Chancery-Letter"
 #: A letter's field that is no text of it: the Message-IDs of the thread that it stands in, oldest first, blanks between.
 THREAD = "thread"
+#: Fields of a letter that is a copy of another: the sentence above its text, and the word before its subject; in its language.
+COPY, COPY_WORD = "copy", "copy_word"
+_BODY = re.compile(r"<body[^>]*>", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ def compose(frozen: Frozen, row: LetterRow) -> Composed:
         BadInput: a name, address or subject can't stand in a header.
     """
     part = frozen.part(row.form, row.language)
-    rendered = part.renderer.render(row.fields)
+    rendered = _marked(part.renderer.render(row.fields), row.fields)
     message_id = frozen.message_id(row.token)
     thread = tuple(row.fields.get(THREAD, "").split())
     head = mime.head(
@@ -96,4 +101,17 @@ def compose(frozen: Frozen, row: LetterRow) -> Composed:
 
 def rendered(frozen: Frozen, row: LetterRow) -> Rendered:
     """Subject, HTML and text of one letter, as `compose` puts them into it."""
-    return frozen.part(row.form, row.language).renderer.render(row.fields)
+    return _marked(frozen.part(row.form, row.language).renderer.render(row.fields), row.fields)
+
+
+def _marked(made: Rendered, fields: Mapping[str, str]) -> Rendered:
+    """The texts of a copy say that they are one."""
+    notice = fields.get(COPY)
+    if notice is None:
+        return made
+    begin = found.end() if (found := _BODY.search(made.html)) else 0
+    return Rendered(
+        subject=f"{fields[COPY_WORD]}: {made.subject}",
+        html=f"{made.html[:begin]}<p><strong>{html.escape(notice)}</strong></p>{made.html[begin:]}",
+        text=f"{notice}\n\n{made.text}",
+    )

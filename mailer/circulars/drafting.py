@@ -96,7 +96,8 @@ async def update_from_folder(desk: Desk, id_text: str | int, *, by: str, folder:
     async with desk.database.write() as session:
         circular = await find(session, seen.id)
         if circular.parent_id is not None:
-            raise NotAllowedNow("a reminder's text was approved with its circular", where=name_of(circular))
+            what = "reminder" if circular.copy_of is None else "copy"
+            raise NotAllowedNow(f"a {what}'s text was approved with its circular", where=name_of(circular))
         if circular.state not in CHANGEABLE:
             raise NotAllowedNow(
                 f"it is {circular.state}, so its text can't change",

@@ -12,7 +12,7 @@ from mailer.circulars.states import CircularState, RecipientState
 
 
 class Circular(Base):
-    """A letter to its audiences, from draft to sent. A reminder is a circular of its own, with its parent."""
+    """A letter to its audiences, from draft to sent. A reminder, or the copy of a letter, is one with a parent."""
 
     __tablename__ = "circular"
     __table_args__ = (UniqueConstraint("parent_id", "ordinal"),)
@@ -23,6 +23,8 @@ class Circular(Base):
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("circular.id"), index=True)
     #: which reminder of its parent, from 1
     ordinal: Mapped[int | None]
+    #: the letter of its parent that it is a copy of; None: it is a circular of its own, or a reminder
+    copy_of: Mapped[int | None]
     state: Mapped[CircularState] = mapped_column(EnumText(CircularState), default=CircularState.DRAFT, index=True)
     #: its subject in its first language, for listings
     title: Mapped[str] = mapped_column(Text)

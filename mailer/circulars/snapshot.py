@@ -89,6 +89,19 @@ def of_reminder_of(parent: Mapping[str, Any], ordinal: int) -> dict[str, Any]:
     }
 
 
+def of_copy_of(parent: Mapping[str, Any], reference: str) -> dict[str, Any]:
+    """The snapshot of a letter's copy, out of its circular's: the same texts and enclosures under another reference, no reminders."""
+    return {
+        **parent,
+        "reference": reference,
+        "enclosures": {
+            language: {**enclosed, "boundary": boundary(reference, language)}
+            for language, enclosed in parent["enclosures"].items()
+        },
+        "reminders": [],
+    }
+
+
 def calendar_file(document: Document, language: str, *, reference: str, sender: Sender) -> bytes | None:
     """The event as an .ics file in *language*; None where there is no event.
 

@@ -120,7 +120,7 @@ async def summary(session: AsyncSession, circular: Circular, desk: Desk) -> Summ
         .order_by(Waiver.id)
     )
     children = await session.scalars(
-        select(Circular).where(Circular.parent_id == circular.id).order_by(Circular.ordinal)
+        select(Circular).where(Circular.parent_id == circular.id, Circular.copy_of.is_(None)).order_by(Circular.ordinal)
     )
     return Summary(
         circular=circular,

@@ -1,4 +1,4 @@
-"""`chancery letter show`: the account of one letter."""
+"""`chancery letter show | copy`: the account of one letter, and sending it once more as a copy."""
 
 import sys
 from enum import StrEnum
@@ -20,11 +20,6 @@ class As(StrEnum):
 
     TEXT = "text"
     EML = "eml"
-
-
-@app.callback()
-def _noun() -> None:
-    """Keep `show` a verb of its own while it is the only one."""
 
 
 @app.command()
@@ -54,6 +49,47 @@ def show(
         letter_table.show(account, text, context.out, zone=application.settings.calendar.timezone)
 
     context.with_app(work)
+
+
+@app.command()
+def copy(
+    ref: Annotated[str, typer.Argument(metavar="REF", help="reference or number of the circular")],
+    organization: Annotated[str, typer.Argument(metavar="ORG", help="as for `chancery letter show`")],
+    to: Annotated[str | None, typer.Option(help="the address that gets it; default: its mailboxes of today")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask; a script must give it")] = False,
+) -> None:
+    """Send a letter that they have once more, marked as a copy."""
+
+    async def work(application: Any) -> int:
+        from mailer.circulars.copies import freeze_copy
+        from mailer.circulars.service import find
+        from mailer.errors import BadInput
+        from mailer.reports import letter
+
+        async with application.database.read() as session:
+            circular = await find(session, ref)
+            account = (await letter.account(session, circular, organization, application.roll)).letter
+        whom = account.organization if to is None else to
+        if not yes:
+            if not sys.stdin.isatty():
+                raise BadInput(
+                    "a second copy of a letter must be confirmed", where=f"letter copy {ref}", remedy="give --yes"
+                )
+            typer.confirm(f"Send {whom} the letter to {account.organization} once more, as a copy?", abort=True)
+        made, name = await freeze_copy(
+            application.database,
+            application.clock,
+            account.id,
+            to=to,
+            by=application.by,
+            zone=application.settings.calendar.timezone,
+        )
+        await application.delivery.start(made, by=application.by)
+        print(f"{name}: a copy of the letter to {account.organization}, marked as one, goes to {whom}.")
+        print(f"`chancery serve` sends it, or `chancery circular send {name}`.")
+        return context.LATER
+
+    raise typer.Exit(context.with_app(work))
 
 
 def _eml(made: "Bytes", out: Path | None) -> None:

@@ -223,7 +223,11 @@ async def _reminded(session: AsyncSession, circular_id: int) -> dict[int, int]:
         select(Letter.organization_id, func.count(Letter.id.distinct()))
         .join(Circular, Circular.id == Letter.circular_id)
         .join(Recipient, Recipient.letter_id == Letter.id)
-        .where(Circular.parent_id == circular_id, Recipient.state == RecipientState.ACCEPTED)
+        .where(
+            Circular.parent_id == circular_id,
+            Circular.copy_of.is_(None),
+            Recipient.state == RecipientState.ACCEPTED,
+        )
         .group_by(Letter.organization_id)
     )
     return dict(rows.all())

@@ -64,6 +64,7 @@ class LetterAccount:
     Attributes:
         reference: of its circular.
         reminders: of each reminder to the same organization: its reference and its letter.
+        copies: the same of each copy of the letter.
     """
 
     reference: str
@@ -71,6 +72,7 @@ class LetterAccount:
     letter: LetterLine
     tries: tuple[Try, ...]
     reminders: tuple[tuple[str, LetterLine], ...]
+    copies: tuple[tuple[str, LetterLine], ...]
     answers: tuple[Answer, ...]
 
 
@@ -104,23 +106,29 @@ async def account(session: AsyncSession, circular: Circular, organization: str, 
     name = circular.reference or str(circular.id)
     one = pick(await addressed(session, circular.id), organization, roll, circular=name)
     line = (await letter_lines(session, circular, letter_id=one.letter_id))[0]
-    reminders = []
+    reminders: list[tuple[str, LetterLine]] = []
     children = await session.scalars(
-        select(Circular).where(Circular.parent_id == circular.id).order_by(Circular.ordinal)
+        select(Circular)
+        .where(Circular.parent_id == circular.id)
+        .where(Circular.copy_of.is_(None) | (Circular.copy_of == one.letter_id))
+        .order_by(Circular.ordinal, Circular.id)
     )
+    copies: list[tuple[str, LetterLine]] = []
     for child in children.all():
         letter_id = await session.scalar(
             select(Letter.id).where(Letter.circular_id == child.id, Letter.organization_id == one.organization_id)
         )
         if letter_id is not None:
             found = await letter_lines(session, child, letter_id=letter_id)
-            reminders.append((child.reference or str(child.id), found[0]))
+            told = copies if child.copy_of else reminders
+            told.append((child.reference or str(child.id), found[0]))
     return LetterAccount(
         reference=name,
         title=circular.title,
         letter=line,
         tries=tuple(await _tries(session, one.letter_id)),
         reminders=tuple(reminders),
+        copies=tuple(copies),
         answers=tuple(await _answers(session, circular, one.organization_id)),
     )
 

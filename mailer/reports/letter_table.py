@@ -47,12 +47,14 @@ def parts(account: LetterAccount, text: str, zone: str) -> Iterable[RenderableTy
         yield _in("Nothing yet.")
     for attempt in account.tries:
         yield from _try(attempt, zone)
-    if account.reminders:
-        yield Text()
-        yield plain("Reminders", "bold")
-        for reference, reminder in account.reminders:
-            when = f", {local_time(reminder.sent_at, zone)}" if reminder.sent_at else ""
-            yield _in(f"{reference}: {LETTER_WORDS[reminder.state]}{when}")
+    for title, others in (("Reminders", account.reminders), ("Copies", account.copies)):
+        if others:
+            yield Text()
+            yield plain(title, "bold")
+        for reference, other in others:
+            when = f", {local_time(other.sent_at, zone)}" if other.sent_at else ""
+            whom = f" to {', '.join(one.address for one in other.recipients)}" if title == "Copies" else ""
+            yield _in(f"{reference}{whom}: {LETTER_WORDS[other.state]}{when}")
     if account.answers:
         yield Text()
         yield plain("Answers", "bold")

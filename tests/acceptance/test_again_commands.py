@@ -45,3 +45,21 @@ def test_resend_by_commands(tmp_path: Path) -> None:
         ).stderr
     )
     home.run("register", "verify")
+
+
+def test_copy_by_commands(tmp_path: Path) -> None:
+    """`letter copy` asks first; the copy leaves by `send`, and `letter show` of the letter names it."""
+    home = office.make(tmp_path / "home", 2)
+    with relay_process(tmp_path, "relay") as relay:
+        home.use(relay)
+        home.run("circular", "send", "TEST/2006/001", "--expect", "2")
+        unsure = home.run("letter", "copy", "TEST/2006/001", "Organization 001", expect=2)
+        assert "Give --yes" in unsure.stderr
+        done = home.run("letter", "copy", "TEST/2006/001", "Organization 001", "--yes", expect=4, by="dora")
+        assert "TEST/2006/001/C1: a copy of the letter to Organization 001" in done.stdout
+        home.run("circular", "send", "TEST/2006/001/C1")
+        assert taken(relay) == {"office001@org.example": 2, "office002@org.example": 1}
+    shown = home.run("letter", "show", "TEST/2006/001", "Organization 001").stdout
+    assert "TEST/2006/001/C1 to office001@org.example: handed to our mail server" in shown
+    assert "Copy. First sent on" in home.run("letter", "show", "TEST/2006/001/C1", "Organization 001").stdout
+    home.run("register", "verify")

@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("reference", sa.String(length=120), nullable=True),
         sa.Column("parent_id", sa.Integer(), nullable=True),
         sa.Column("ordinal", sa.Integer(), nullable=True),
+        sa.Column("copy_of", sa.Integer(), nullable=True),
         sa.Column("state", sa.String(length=24), nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("date", sa.Date(), nullable=False),
