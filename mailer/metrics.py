@@ -14,13 +14,14 @@ The gauges are looked up in the rows every few seconds, never by whoever asks. S
 import asyncio
 import datetime as dt
 import logging
+import os
 import time
 from collections import Counter as Tally
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server, write_to_textfile
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 from sqlalchemy import func, select, text
 
 from mailer.circulars.models import Circular, Recipient
@@ -155,9 +156,14 @@ async def kept(settings: Metrics, home: Path, database: Sessions, clock: Clock) 
 def _write(counters: Counters, file: Path | None) -> None:
     if file is None:
         return
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        write_to_textfile(str(file), counters.registry)
+        beside.write_bytes(generate_latest(counters.registry))
+        beside.chmod(0o644)  # another user's program reads it, whatever our umask; it names no address
+        beside.replace(file)
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise CannotDo(
             f"it can't be written ({error.strerror})",
             where=str(file),

@@ -295,6 +295,7 @@ def test_log_and_counters_say_the_same(home: Home, tmp_path: Path) -> None:
             served = counters(answer.read().decode())
         serve.stop()
     written = counters(prom.read_text(encoding="utf-8"))
+    assert prom.stat().st_mode & 0o777 == 0o644  # for node_exporter, which is another user
     for found in (served, written):
         assert found['chancery_letters_total{action="letter-accepted",relay="main"}'] == LETTERS - 1
         assert found['chancery_letters_total{action="letter-refused",relay="main"}'] == 1
