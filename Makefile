@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: help demo test packages check lock bench clean
+.PHONY: help demo test packages check lock bench crash clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -38,6 +38,9 @@ check: $(VENV)/.test ## style, types, layers
 
 bench: $(VENV)/.test ## the benchmarks; figures are ratios within one run
 	$(BIN)/python tests/benchmarks/run.py
+
+crash: $(VENV)/.test ## kill it two hundred times while it sends, approves and migrates, and count the letters
+	$(BIN)/python -m tests.benchmarks.crash
 
 lock: ## make the two lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group build -o requirements.lock

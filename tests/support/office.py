@@ -52,6 +52,7 @@ def make(
     settings: str = "",
     more: str = "",
     texts: Mapping[str, str] = MappingProxyType({}),
+    approved: bool = True,
     database: str | None = None,
 ) -> Home:
     """Make a home with *organizations* that each have one mailbox, and an approved circular TEST/2006/001 for all of them.
@@ -64,6 +65,7 @@ def make(
         settings: further lines of chancery.toml, or tables that take the place of those here with the same heading.
         more: further lines of circular.toml, before its tables.
         texts: further files of the circular's folder.
+        approved: False: the circular is left a draft.
         database: its URL; default: a file of the home.
     """
     home = Home(folder, {"CHANCERY_DATABASE__URL": database} if database else {})
@@ -89,7 +91,8 @@ def make(
     for name, content in {"circular.toml": circular, "letter.en.md": text, **texts}.items():
         (draft / name).write_text(content, encoding="utf-8")
     home.run("circular", "new", str(draft), by="anna")
-    home.run("circular", "approve", "TEST/2006/001", by="bert")
+    if approved:
+        home.run("circular", "approve", "TEST/2006/001", by="bert")
     return home
 
 
