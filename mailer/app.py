@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # loaded by whoever asks for it: a listing needs neither lett
 
     from lists.roll import Roll
     from mailer.circulars.desk import Desk
+    from mailer.circulars.keys import Keys
     from mailer.circulars.models import Circular
     from mailer.delivery.service import Delivery, Hooks
 
@@ -47,6 +48,13 @@ class App:
 
         return [folder for folder in (self.home / "templates", shipped.folder("templates")) if folder.is_dir()]
 
+    @cached_property
+    def keys(self) -> "Keys":
+        """What letters are signed with."""
+        from mailer.circulars.keys import Keys
+
+        return Keys(self.settings, self.home)
+
     @property
     def desk(self) -> "Desk":
         """Where circulars are worked at."""
@@ -61,6 +69,7 @@ class App:
             roll=self.roll,
             templates=self.template_folders,
             is_working_day=rules.working_days(calendar.country, calendar.subdivision),
+            keys=self.keys,
         )
 
     @cached_property

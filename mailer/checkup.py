@@ -11,7 +11,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -99,6 +99,8 @@ async def look(
             "there is none, so nothing can be sent",
             "add a section [relays.main] to chancery.toml",
         )
+    for line in signatures(loaded.settings, home):
+        yield line
     dead: set[str] = set()
     for name, relay in loaded.settings.relays.items():
         lines = list(secrets(name, relay, home))
@@ -250,6 +252,31 @@ def secrets(name: str, relay: Relay, home: Path) -> Iterator[Line]:
             home
         ):  # else told with the home's files
             yield Line(f"relay {name}", Light.RED, f"others can read {path}", f"chmod 600 {path}")
+
+
+def signatures(settings: Settings, home: Path) -> Iterator[Line]:
+    """A line for each sender whose letters are signed: whether its keys can be used, and what the DNS has to say."""
+    from mailer.circulars.keys import Keys
+    from mailer.mime.signing import ADVISED
+
+    keys = Keys(settings, home)
+    for name in settings.senders:
+        title = f"signature {name}"
+        try:
+            signer = keys.signer(name)
+        except ChanceryError as error:
+            yield _red(title, error)
+            continue
+        for unread in keys.unreadable(name):
+            yield replace(_red(title, unread), light=Light.YELLOW)
+        if signer is None:
+            continue
+        what = f"DKIM by {signer.domain}, RSA {signer.key.bits} bits. The DNS must have this record: {signer.record}"
+        if signer.key.bits < ADVISED:
+            mend = f"make a key of {ADVISED} bits, under another selector: openssl genrsa -out FILE {ADVISED}"
+            yield Line(title, Light.YELLOW, what, mend)
+        else:
+            yield Line(title, Light.GREEN, what)
 
 
 async def reach(name: str, relay: Relay, home: Path, now: dt.datetime) -> Line:

@@ -179,6 +179,7 @@ class Sending:
         """Say goodbye to the relays."""
         for line in self._lines.values():
             await line.transport.close()
+        self._sender.signing.shutdown(wait=False)
 
 
 @asynccontextmanager
@@ -262,7 +263,8 @@ def _build(
     async def load(circular_id: int) -> Frozen:
         if circular_id not in kept:
             async with app.database.read() as session:
-                frozen = await load_frozen(session, circular_id)
+                frozen = await load_frozen(session, circular_id, app.keys)
+            _ = frozen.signer  # without its key nothing of it may leave
             references[circular_id] = frozen.document["reference"]
             while len(kept) >= _KEPT:
                 kept.pop(next(iter(kept)))

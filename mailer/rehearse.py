@@ -161,6 +161,7 @@ async def rehearse(
         async with scratch.database(home, app.database, circular.id) as database:
             settings = _harmless(app.settings)
             stage = App(home=home, settings=settings, database=database, clock=clock, by=app.by)
+            stage.keys = app.keys  # their files are in the real home
             if stopped := await _approve(app, stage, circular, waive):
                 return Rehearsed(name_of(circular), stopped)
             relay = _relay_of(settings, circular)
@@ -359,7 +360,7 @@ async def _outcome(
     count, unwritten = 0, None
     try:
         count = await letter_files.leave(
-            stage.database, circular.id, place, _taken(stage.home / _RECORD), now=stage.clock.now()
+            stage.database, circular.id, place, _taken(stage.home / _RECORD), now=stage.clock.now(), keys=stage.keys
         )
     except Defect:
         raise

@@ -102,6 +102,20 @@ class Relay(Section):
         return self.auth is Auth.XOAUTH2 or (self.auth is None and (self.token_command is not None or self.oauth.begun))
 
 
+class Dkim(Section):
+    """How a sender's letters are signed; without selector and key_file they are not."""
+
+    domain: str | None = None
+    selector: str | None = None
+    key_file: str | None = None
+    former_key_files: list[str] = []
+
+    @property
+    def begun(self) -> bool:
+        """Whether signing is wanted; keys of former letters may be there without it."""
+        return any(each is not None for each in (self.domain, self.selector, self.key_file))
+
+
 class Sender(Section):
     """The mailbox a circular leaves from."""
 
@@ -110,6 +124,7 @@ class Sender(Section):
     reply_to: str | None = None
     relay: str = "main"
     bounces: str | None = None
+    dkim: Dkim = Dkim()
 
 
 class Issuer(Section):

@@ -16,6 +16,9 @@ from mailer.settings_shape import Key, Problem, near
 
 _LANGUAGES: tuple[str, ...] = get_args(get_args(Languages.model_fields["fall_back"].annotation)[0])
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_HOST = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
 #: Presets of providers that want the mailbox itself as the envelope's sender.
 _OWN_MAILBOX = frozenset({"microsoft365", "google"})
 #: Port 465 is TLS from the first byte (RFC 8314, 3.3); 587 and 25 begin in clear text.
@@ -35,6 +38,7 @@ def problems(settings: Settings) -> Iterator[Problem]:
     for name, sender in settings.senders.items():
         yield from _sender(("senders", name), sender, list(settings.relays))
     yield from _one_mailbox(settings)
+    yield from _signed_twice(settings)
     for name, issuer in settings.issuers.items():
         for field, text in issuer:
             yield from _text(("issuers", name, field), text)
@@ -223,6 +227,42 @@ def _sender(key: Key, sender: Sender, relays: list[str]) -> Iterator[Problem]:
                 (*key, field), f"{value!r} is no mail address ({error.what})", "write it such as name@example.org"
             )
     yield from _text((*key, "name"), sender.name)
+    if sender.dkim.begun:
+        yield from _dkim((*key, "dkim"), sender)
+
+
+def _dkim(key: Key, sender: Sender) -> Iterator[Problem]:
+    """What is wrong with how a sender's letters are to be signed."""
+    dkim, own = sender.dkim, sender.address.rpartition("@")[2].lower()
+    for field, example in (("selector", "chancery"), ("key_file", "dkim.key")):
+        if not (getattr(dkim, field) or "").strip():
+            yield Problem((*key, field), "letters can't be signed without it", f'add {field} = "{example}"')
+    for field, example in (("selector", "chancery"), ("domain", "secretariat.example")):
+        value = getattr(dkim, field)
+        if value and not _HOST.fullmatch(value):
+            yield Problem(
+                (*key, field), f"{value!r} can't stand in a name of the DNS", f'write it such as "{example}", in ASCII'
+            )
+    if dkim.domain and own.isascii() and not f".{own}".endswith(f".{dkim.domain.lower()}"):
+        yield Problem(
+            (*key, "domain"),
+            f"receivers (DMARC) want the domain of the address, {own}, or one above it",
+            "leave it out, unless the domain's owner says otherwise",
+            stops=False,
+        )
+
+
+def _signed_twice(settings: Settings) -> Iterator[Problem]:
+    """Senders who sign what their provider changes, and signs itself."""
+    for name, sender in settings.senders.items():
+        relay = settings.relays.get(sender.relay)
+        if sender.dkim.begun and relay is not None and relay.preset in _OWN_MAILBOX:
+            yield Problem(
+                ("senders", name, "dkim"),
+                f"{relay.preset} may put its own Message-ID in the place of ours, which breaks our signature",
+                "leave it out and let the provider sign",
+                stops=False,
+            )
 
 
 def _one_mailbox(settings: Settings) -> Iterator[Problem]:

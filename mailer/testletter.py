@@ -12,10 +12,12 @@ from pathlib import Path
 from lists.address import normalise
 from lists.errors import BadInput, ChanceryError
 from mailer.circulars.compose import OURS
+from mailer.circulars.keys import Keys
 from mailer.circulars.rows import tokens
 from mailer.clock import Clock
 from mailer.mime import message as mime
 from mailer.mime.parts import boundary_for
+from mailer.mime.signing import Signer
 from mailer.settings import Sender, Settings
 from mailer.transport import access, commands
 from mailer.transport.base import Envelope, Fate, Payload, Rcpt, Result, Scope
@@ -105,13 +107,14 @@ async def send(
         by: who asks for it.
         but: relays that are left out.
     """
+    keys = Keys(settings, home)
     for key, name in ways(settings):
         if name in but:
             continue
         try:
-            envelope, payload = _letter(settings, clock, key, name, address, by)
+            envelope, payload = _letter(settings, clock, key, name, address, by, signer=keys.signer(key))
             transport = SmtpTransport(name, settings.relays[name], home=home, clock=clock)
-        except ChanceryError as error:  # a sender's address that can't stand in a letter
+        except ChanceryError as error:  # a sender's address that can't stand in a letter, a key that can't be used
             yield Tried(key, name, Result(1, Fate.NOT_TRIED, Scope.HOLD, None, error.what))
             continue
         try:
@@ -121,9 +124,12 @@ async def send(
         yield Tried(key, name, result)
 
 
-def _letter(settings: Settings, clock: Clock, key: str, name: str, address: str, by: str) -> tuple[Envelope, Payload]:
+def _letter(
+    settings: Settings, clock: Clock, key: str, name: str, address: str, by: str, *, signer: Signer | None
+) -> tuple[Envelope, Payload]:
     sender, relay = settings.senders[key], settings.relays[name]
     token, own = tokens(1)[0], normalise(sender.address)
+    now = clock.now()
     text = _TEXT.format(sender=key, address=own, relay=name, host=relay.host, by=by)
     head = mime.head(
         mime.Message(
@@ -133,7 +139,7 @@ def _letter(settings: Settings, clock: Clock, key: str, name: str, address: str,
             to=(("", address),),
             cc=(),
             subject=_SUBJECT,
-            date=clock.now(),
+            date=now,
             message_id=f"<{token}@{own.rpartition('@')[2]}>",
             language="en",
             html=f"<!DOCTYPE html><html lang='en'><body><pre>{_escaped(text)}</pre></body></html>",
@@ -143,6 +149,8 @@ def _letter(settings: Settings, clock: Clock, key: str, name: str, address: str,
         boundary_for(token),
         None,
     )
+    if signer is not None:
+        head = signer.signature(head, (), now) + head
     path = access.reverse_path(relay.bounces, normalise(sender.bounces or sender.address), token)
     return Envelope(uuid.uuid4().hex, path, (Rcpt(1, address),), token), Payload(head)
 

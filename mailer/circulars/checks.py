@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lists import address
 from lists.findings import Finding, stops
 from lists.kinds import Form, Role, Severity
-from mailer.circulars.compose import LetterRow, compose, rendered
+from mailer.circulars.compose import LetterRow, merge, rendered
 from mailer.circulars.desk import Desk
 from mailer.circulars.document import Document
 from mailer.circulars.models import Circular, Waiver
@@ -21,7 +21,7 @@ from mailer.circulars.preparing import Prepared, prepare
 from mailer.circulars.states import CircularState
 from mailer.errors import BadInput, ChanceryError
 from mailer.letters import languages
-from mailer.mime import limits
+from mailer.mime import limits, signing
 from mailer.settings import Settings
 
 #: Octets of a letter that many servers still refuse (Postfix as shipped takes 10,240,000), and that hardly any takes (Gmail: 25 MB).
@@ -112,7 +112,7 @@ async def _compose_all(prepared: Prepared, now: dt.datetime) -> int:
     for number, letter in enumerate(prepared.planned):
         row = row_of(letter, now)
         try:
-            size = compose(frozen, row).size
+            size = merge(frozen, row).size + (signing.ROOM if frozen.signs else 0)
         except ChanceryError as error:
             prepared.add_error("letter-fails", error, letter.organization, str(letter.organization_id))
             continue

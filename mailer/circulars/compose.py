@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lists.kinds import Form
-from mailer.circulars.frozen import Frozen
+from mailer.circulars.frozen import Frozen, Part
 from mailer.letters.render import Rendered
 from mailer.mime import message as mime
+from mailer.mime.signing import Signer
 from mailer.transport.base import Payload
 
 #: Our own header: providers that replace the Message-ID leave it, so a report that comes back still names its letter.
@@ -64,13 +65,38 @@ class Composed:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A letter without its signature: all of it, where the circular is not signed.
+
+    Attributes:
+        dated: time of the Date header, and of the signature.
+    """
+
+    head: bytes
+    part: Part
+    message_id: str
+    dated: dt.datetime
+
+    @property
+    def size(self) -> int:
+        """Octets."""
+        return len(self.head) + (self.part.shared.size if self.part.shared else 0)
+
+
 def compose(frozen: Frozen, row: LetterRow) -> Composed:
     """Merge one letter and make its bytes.
 
     Raises:
         LetterError: the snapshot has no text in this form and language, or a field is missing.
         BadInput: a name, address or subject can't stand in a header.
+        SettingsError: the circular is signed, and its key is not among those of the settings.
     """
+    return sign(merge(frozen, row), frozen.signer)
+
+
+def merge(frozen: Frozen, row: LetterRow) -> Merged:
+    """As `compose`, up to the signature."""
     part = frozen.part(row.form, row.language)
     rendered = _marked(part.renderer.render(row.fields), row.fields)
     message_id = frozen.message_id(row.token)
@@ -95,8 +121,16 @@ def compose(frozen: Frozen, row: LetterRow) -> Composed:
         part.boundary,
         part.shared,
     )
+    return Merged(head, part, message_id, row.dated)
+
+
+def sign(merged: Merged, signer: Signer | None) -> Composed:
+    """The letter as it leaves, signed if there is a *signer*: costly then, and fit for a thread."""
+    head, part = merged.head, merged.part
+    if signer is not None:
+        head = signer.signature(head, part.signable, merged.dated) + head
     payload = Payload(head, (part.shared.data,) if part.shared else ())
-    return Composed(payload, mime.digest(head, part.shared), message_id, payload.size)
+    return Composed(payload, mime.digest(head, part.shared), merged.message_id, payload.size)
 
 
 def rendered(frozen: Frozen, row: LetterRow) -> Rendered:

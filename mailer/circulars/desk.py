@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.roll import Roll
+from mailer.circulars.keys import Keys
 from mailer.circulars.models import Circular
 from mailer.clock import Clock
 from mailer.database import Sessions
@@ -28,6 +29,7 @@ class Desk:
     Attributes:
         templates: folders of letter templates, the home's first.
         is_working_day: says on which day a reminder will be dated (`schedule.rules.working_days`); default: every day is one.
+        keys: what letters are signed with; None: no sender signs.
         unschedule: called in the transaction that makes a draft of an approved circular; says how many scheduled sendings it closed.
     """
 
@@ -38,6 +40,7 @@ class Desk:
     templates: Sequence[Path]
     is_working_day: Callable[[dt.date], bool] = lambda _: True
     unschedule: Callable[[AsyncSession, int], Awaitable[int]] | None = None
+    keys: Keys | None = None
 
     def reminder_day(self, reply_by: dt.date, before: int) -> dt.date:
         """The day on which a reminder falls due: so many days before *reply_by*, on a day off the working day before."""

@@ -3,28 +3,38 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lists.kinds import Form
+from mailer.circulars.keys import Keys
 from mailer.errors import CannotDo, LetterError
 from mailer.letters.compiled import COMPOSER as LETTERS_COMPOSER
 from mailer.letters.compiled import Compiled
 from mailer.letters.render import Renderer
+from mailer.mime import signing
 from mailer.mime.parts import Attachment, Shared, boundary_for, encode_shared
 from mailer.register.chain import canonical
+from mailer.settings import Settings
 
 #: Version of all that turns a snapshot and a row into bytes; raise the last term where mime or compose change a byte.
 COMPOSER = LETTERS_COMPOSER * 1000 + 1
+NO_KEYS = Keys(Settings(), Path())
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What letters of one form and language share."""
+    """What letters of one form and language share.
+
+    Attributes:
+        signable: the enclosures as a signature sees them; the same object as they are, save where a blank would make a difference.
+    """
 
     renderer: Renderer
     sender_name: str
     boundary: str
     shared: Shared | None
+    signable: tuple[bytes, ...] = ()
 
 
 class Frozen:
@@ -34,18 +44,20 @@ class Frozen:
 
         {"composer": 1001, "reference": "AUS/2006/011", "title": "...", "date": "2006-07-07", "template": "letter",
          "on_uncertain": "ask",
-         "sender": {"key", "name": text or text per language, "address", "reply_to", "bounces"},
+         "sender": {"key", "name": text or text per language, "address", "reply_to", "bounces",
+                    "dkim": {"domain", "selector", "key": sha256 of the public key}; absent where letters are not signed},
          "texts": {"letter/en": `letters.compiled.Compiled` as JSON, ...},
          "enclosures": {"en": {"boundary", "files": [{"sha256", "filename", "media_type"}]}, ...},
          "reminders": [{"ordinal": 1, "before": 3, "title", "texts": {...}}]}
     """
 
-    def __init__(self, document: dict[str, Any], blobs: Mapping[str, bytes]) -> None:
+    def __init__(self, document: dict[str, Any], blobs: Mapping[str, bytes], keys: Keys | None = None) -> None:
         """Compile nothing, encode the enclosures.
 
         Args:
             document: see the class.
             blobs: the bytes of every file of `enclosures`, by sha256.
+            keys: to sign with; None: a signed circular can't be composed.
 
         Raises:
             CannotDo: another version made the snapshot, or a file is missing or changed.
@@ -57,13 +69,30 @@ class Frozen:
                 remedy="finish it with that version",
             )
         self.document = document
-        self.blobs = blobs
+        self.blobs, self._keys = blobs, keys
         sender = document["sender"]
         self.sender_address: str = sender["address"]
         self.reply_to: str | None = sender["reply_to"]
         self.domain = self.sender_address.rpartition("@")[2]
         self._shared: dict[str, Shared | None] = {}
         self._parts: dict[tuple[Form, str], Part] = {}
+        self._signer: signing.Signer | None = None
+
+    @property
+    def signs(self) -> bool:
+        """Whether its letters carry a signature."""
+        return "dkim" in self.document["sender"]
+
+    @property
+    def signer(self) -> signing.Signer | None:
+        """Who signs its letters; None: nobody.
+
+        Raises:
+            SettingsError: the key is not among those of the settings.
+        """
+        if self._signer is None and self.signs:
+            self._signer = (self._keys or NO_KEYS).find(self.document["sender"]["dkim"])
+        return self._signer
 
     @property
     def digest(self) -> str:
@@ -95,12 +124,13 @@ class Frozen:
             )
         if language not in self._shared:
             self._shared[language] = self._encode(language)
-        name = self.document["sender"]["name"]
+        name, shared = self.document["sender"]["name"], self._shared[language]
         return Part(
             renderer=Renderer(Compiled.from_json(compiled)),
             sender_name=name if isinstance(name, str) else name.get(language) or next(iter(name.values()), ""),
             boundary=self.document["enclosures"][language]["boundary"],
-            shared=self._shared[language],
+            shared=shared,
+            signable=(signing.relaxed(shared.data),) if shared and self.signs else (),
         )
 
     def _encode(self, language: str) -> Shared | None:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lists.kinds import Role
 from mailer.circulars.compose import LetterRow, compose
 from mailer.circulars.frozen import Frozen
+from mailer.circulars.keys import Keys
 from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Letter, Recipient
 from mailer.circulars.states import RecipientState
@@ -45,12 +46,14 @@ class LetterFile:
     as_sent: bool | None
 
 
-async def read(session: AsyncSession, circular_id: int, *, now: dt.datetime) -> AsyncIterator[LetterFile]:
+async def read(
+    session: AsyncSession, circular_id: int, *, now: dt.datetime, keys: Keys | None = None
+) -> AsyncIterator[LetterFile]:
     """Every letter of a circular that goes to somebody, in order; one at a time, so that a large circular needs little memory.
 
-    *now* is the date of those that no relay was yet asked to take.
+    *now* is the date of those that no relay was yet asked to take; *keys* sign them.
     """
-    frozen = await load_frozen(session, circular_id)
+    frozen = await load_frozen(session, circular_id, keys)
     last = 0
     while True:
         query = select(Letter).where(Letter.circular_id == circular_id, Letter.position > last)
@@ -106,7 +109,15 @@ def new_folder(out: Path | None, beneath: Path, name: str) -> Path:
     return place
 
 
-async def leave(database: Sessions, circular_id: int, place: Path, taken: set[bytes], *, now: dt.datetime) -> int:
+async def leave(
+    database: Sessions,
+    circular_id: int,
+    place: Path,
+    taken: set[bytes],
+    *,
+    now: dt.datetime,
+    keys: Keys | None = None,
+) -> int:
     """Write every letter to *place*; the folder appears whole, or not at all. Only its owner can read it.
 
     Args:
@@ -115,6 +126,7 @@ async def leave(database: Sessions, circular_id: int, place: Path, taken: set[by
         place: of `new_folder`.
         taken: sha256 of all that the relay took; every one of them must be among the letters.
         now: the date of letters that no relay was asked to take.
+        keys: they are signed with.
 
     Returns:
         How many letters there are.
@@ -129,7 +141,7 @@ async def leave(database: Sessions, circular_id: int, place: Path, taken: set[by
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside.mkdir(mode=0o700)
         async with database.read() as session:
-            async for letter in read(session, circular_id, now=now):
+            async for letter in read(session, circular_id, now=now, keys=keys):
                 _must(letter.as_sent is not False, "the bytes of its letter are not those that were sent", letter.name)
                 missing.discard(hashlib.sha256(letter.data).digest())
                 _write(beside / letter.name, letter.data)

@@ -7,12 +7,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.circulars.frozen import Frozen
+from mailer.circulars.keys import Keys
 from mailer.circulars.models import Blob, Snapshot
 from mailer.errors import NotFound
 
 
-async def load_frozen(session: AsyncSession, circular_id: int) -> Frozen:
-    """The circular's snapshot with its files, ready for composing.
+async def load_frozen(session: AsyncSession, circular_id: int, keys: Keys | None = None) -> Frozen:
+    """The circular's snapshot with its files, ready for composing; *keys* sign its letters, where they are signed.
 
     Raises:
         NotFound: the circular is not approved.
@@ -23,7 +24,7 @@ async def load_frozen(session: AsyncSession, circular_id: int) -> Frozen:
         raise NotFound(
             "it has no approved text", where=f"circular {circular_id}", remedy="approve it: chancery circular approve"
         )
-    return Frozen(document, await blobs_of(session, document))
+    return Frozen(document, await blobs_of(session, document), keys)
 
 
 async def blobs_of(session: AsyncSession, document: Mapping[str, Any]) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from mailer.circulars.models import Blob, Circular, Letter, Recipient, Snapshot
 from mailer.circulars.planning import Planned
 from mailer.circulars.sources import Earlier, audience_words, reminder_source, source_for
 from mailer.circulars.states import RecipientState
-from mailer.errors import BadInput, ChanceryError
+from mailer.errors import BadInput, ChanceryError, SettingsError
 from mailer.letters import catalog, lint, wording
 from mailer.letters import compile as compiling
 from mailer.letters.compiled import Compiled
@@ -89,10 +89,21 @@ async def prepare(session: AsyncSession, circular: Circular, desk: Desk) -> Prep
     except BadInput as error:
         made.add_error("event", error, document.where("event"))
         return made
+    try:
+        signer = desk.keys.signer(document.sender) if desk.keys else None
+    except SettingsError as error:
+        made.add_error("signing-key", error, document.where("sender"))
+        return made
     frozen = snapshot.build(
-        document, reference=made.reference, sender=sender, texts=texts, reminder_texts=reminders, calendars=calendars
+        document,
+        reference=made.reference,
+        sender=sender,
+        signer=signer,
+        texts=texts,
+        reminder_texts=reminders,
+        calendars=calendars,
     )
-    made.frozen = Frozen(frozen, {**await _blobs(session, document), **made.files})
+    made.frozen = Frozen(frozen, {**await _blobs(session, document), **made.files}, desk.keys)
     return made
 
 

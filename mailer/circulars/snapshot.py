@@ -11,6 +11,7 @@ from mailer.errors import NotFound
 from mailer.letters.compiled import Compiled
 from mailer.letters.languages import text_in
 from mailer.mime import invite
+from mailer.mime.signing import Signer
 from mailer.settings import Sender
 
 
@@ -19,6 +20,7 @@ def build(
     *,
     reference: str,
     sender: Sender,
+    signer: Signer | None = None,
     texts: Mapping[str, Compiled],
     reminder_texts: Sequence[Mapping[str, Compiled]],
     calendars: Mapping[str, str],
@@ -29,6 +31,7 @@ def build(
         document: the draft.
         reference: the circular's.
         sender: whose mailbox it leaves from.
+        signer: who signs its letters.
         texts: compiled letters by `text_key`.
         reminder_texts: the same for each of the document's reminders, in order.
         calendars: sha256 of the calendar file per language; empty where there is no event.
@@ -46,6 +49,11 @@ def build(
             "address": sender.address,
             "reply_to": sender.reply_to,
             "bounces": sender.bounces,
+            **(
+                {"dkim": {"domain": signer.domain, "selector": signer.selector, "key": signer.key.fingerprint}}
+                if signer
+                else {}
+            ),
         },
         "texts": {key: compiled.as_json() for key, compiled in texts.items()},
         "enclosures": {

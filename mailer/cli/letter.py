@@ -43,7 +43,7 @@ def show(
             account = await letter.account(session, circular, organization, application.roll)
             number = account.letter.id
             if as_ is As.EML:
-                _eml(await letter.bytes_again(session, number, now=now), out)
+                _eml(await letter.bytes_again(session, number, now=now, keys=application.keys), out)
                 return
             text = await letter.text_again(session, number, now=now)
         letter_table.show(account, text, context.out, zone=application.settings.calendar.timezone)
@@ -102,7 +102,13 @@ def _eml(made: "Bytes", out: Path | None) -> None:
     else:
         sys.stdout.buffer.write(made.eml)
         sys.stdout.buffer.flush()
-    if made.as_sent is None:
+    if made.unsigned is not None:
+        sent = f" Those that were sent have the sha256 {made.sent_sha256}." if made.sent_sha256 else ""
+        context.err.print(
+            f"The signature can't be made again, so these bytes lack it and can't be compared: {made.unsigned}{sent}",
+            markup=False,
+        )
+    elif made.as_sent is None:
         context.err.print("Nothing of this letter has left yet: these are the bytes as they would leave now.")
     elif made.as_sent:
         context.err.print(f"The bytes are those that were sent: yes (sha256 {made.sent_sha256}).")

@@ -28,7 +28,7 @@ async def letter_of(app: App, desk: Desk, ident: str, organization: str) -> tupl
         circular = await service.find(session, ident)
         if circular.state in {CircularState.DRAFT, CircularState.FREEZING}:
             return await _of_draft(session, circular, desk, organization)
-        return await _of_rows(session, circular, desk, organization)
+        return await _of_rows(session, circular, app, desk, organization)
 
 
 async def every_letter(app: App, desk: Desk, ident: str) -> tuple[Frozen, list[LetterRow]]:
@@ -47,7 +47,7 @@ async def every_letter(app: App, desk: Desk, ident: str) -> tuple[Frozen, list[L
         rows = await session.scalars(select(Letter).where(Letter.circular_id == circular.id).order_by(Letter.position))
         now = desk.clock.now()
         letters = [LetterRow(one.id, one.token, one.form, one.language, one.fields, now, ()) for one in rows]
-        return await load_frozen(session, circular.id), letters
+        return await load_frozen(session, circular.id, app.keys), letters
 
 
 def _composable(circular: Circular, checked: service.Checked) -> Frozen:
@@ -77,7 +77,7 @@ async def _of_draft(
 
 
 async def _of_rows(
-    session: AsyncSession, circular: Circular, desk: Desk, organization: str
+    session: AsyncSession, circular: Circular, app: App, desk: Desk, organization: str
 ) -> tuple[Frozen, LetterRow]:
     choices = await addressed(session, circular.id)
     found = pick(choices, organization, desk.roll, circular=service.name_of(circular))
@@ -101,4 +101,4 @@ async def _of_rows(
         to=named[Role.TO],
         cc=named[Role.CC],
     )
-    return await load_frozen(session, circular.id), row
+    return await load_frozen(session, circular.id, app.keys), row

@@ -1,6 +1,7 @@
 """`chancery register verify | head`: prove that the account is what was written."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +29,11 @@ def verify(
         saved = _read(against) if against else {}
         async with application.database.read() as session:
             found = await recompute(
-                session, lines=chain_lines, disagreements=chain_disagreements, chains=chains, saved=saved
+                session,
+                lines=chain_lines,
+                disagreements=partial(chain_disagreements, keys=application.keys),
+                chains=chains,
+                saved=saved,
             )
         if form is Format.TABLE:
             print(f"{found.chains} chains, {found.links} links, {found.outcomes} outcomes: ", end="")

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lists.kinds import Form, Role
 from mailer.circulars.compose import LetterRow, compose
 from mailer.circulars.frozen import COMPOSER, Frozen
+from mailer.circulars.keys import Keys
 from mailer.circulars.loading import blobs_of
 from mailer.circulars.models import Circular, Letter, Recipient, Snapshot
 from mailer.circulars.rows import BATCH, digests_of_rows, rest_digest
@@ -23,7 +24,7 @@ from mailer.circulars.states import OPEN, CircularState, RecipientState
 from mailer.delivery import account
 from mailer.delivery.models import Attempt, Outcome
 from mailer.delivery.resend import ADDED
-from mailer.errors import ChanceryError
+from mailer.errors import ChanceryError, SettingsError
 from mailer.register.chain import canonical, chain_of
 from mailer.register.models import Link
 from mailer.register.stored import moment, plain, stored
@@ -53,7 +54,7 @@ async def chain_lines(session: AsyncSession, chain: str) -> AsyncIterator[tuple[
             yield found
 
 
-async def chain_disagreements(session: AsyncSession, chain: str) -> list[str]:
+async def chain_disagreements(session: AsyncSession, chain: str, keys: Keys | None = None) -> list[str]:
     """Where the rows of the circular whose chain this is say something else than the chain; one sentence each."""
     circular = _circular_of(chain)
     if circular is None:
@@ -61,7 +62,7 @@ async def chain_disagreements(session: AsyncSession, chain: str) -> list[str]:
     told = await _repeated(session, circular)
     try:
         told += await _frozen(session, circular)
-        told += await _bytes(session, circular)
+        told += await _bytes(session, circular, keys)
     except (ChanceryError, SQLAlchemyError, ValueError, LookupError, TypeError, AttributeError) as error:
         told.append(f"what its approval froze can't be read as it was written ({type(error).__name__}: {error})")
     return told
@@ -321,18 +322,23 @@ async def _corrections(
 # --- the bytes ------------------------------------------------------------------------------------------------------------
 
 
-async def _bytes(session: AsyncSession, circular: int) -> list[str]:
+async def _bytes(session: AsyncSession, circular: int, keys: Keys | None) -> list[str]:
     """Letters whose bytes, made again, are not those that their last outcome names; one sentence for all.
 
-    Where another version of the program approved the circular, its bytes can't be made again here, and nothing is said of them.
+    Where another version of the program approved the circular, its bytes can't be made again here, and nothing is said of them; nor
+    where its letters are signed with a key that is not here any more.
     """
     document = await session.scalar(select(Snapshot.document).where(Snapshot.circular_id == circular))
     if document is None or document["composer"] != COMPOSER:
         return []
-    frozen = Frozen(document, await blobs_of(session, document))
+    frozen = Frozen(document, await blobs_of(session, document), keys)
     kinds = await session.execute(select(Letter.form, Letter.language).where(Letter.circular_id == circular).distinct())
     for form, language in kinds:
         frozen.part(form, language)  # says which enclosure is missing or changed
+    try:
+        _ = frozen.signer
+    except SettingsError:
+        return []
     sent = await _sent(session, circular)
     wrong: list[str] = []
     for start in range(0, len(sent), _TOGETHER):

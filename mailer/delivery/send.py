@@ -10,12 +10,14 @@
 import asyncio
 import datetime as dt
 import logging
+import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from mailer.circulars.compose import Composed, LetterRow, compose
+from mailer.circulars.compose import Composed, LetterRow, compose, merge, sign
 from mailer.circulars.frozen import Frozen
 from mailer.clock import Clock
 from mailer.delivery.batches import Batches, Fenced, Told
@@ -90,6 +92,8 @@ class Sender:
         self.batches, self.clock, self.settings, self.journal = batches, clock, settings, journal
         self.boot, self.brakes, self.hold, self.chance = boot, brakes, hold, chance
         self._load, self._line = load, line
+        #: threads that sign letters; none is started before there is one to sign
+        self.signing = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="signing")
         #: attempts whose content began and whose outcome is not yet in the database
         self.unrecorded: set[str] = set()
         #: letters whose content did not start, with how many had passed on their relay then
@@ -337,7 +341,7 @@ class _BatchRun:
 
     async def _send(self, claim: Claim) -> Told:
         try:
-            composed = self._compose(claim)
+            composed = await self._compose(claim)
         except Exception as error:  # one letter that can't be made must not stop the others; it is told, by name
             log.exception("compose-failed", extra={"letter": claim.letter})
             return self._judge.not_composed(claim, error)
@@ -365,7 +369,8 @@ class _BatchRun:
         told = self._judge.told(claim, results, left=left, sha256=composed.sha256, held=held)
         return replace(told, size=composed.size, seconds=self._took.pop(claim.attempt, None))
 
-    def _compose(self, claim: Claim) -> Composed:
+    async def _compose(self, claim: Claim) -> Composed:
+        """The letter; a signature is made in a thread, so that other letters need not wait for it."""
         row = LetterRow(
             id=claim.letter,
             token=claim.token,
@@ -376,4 +381,8 @@ class _BatchRun:
             to=claim.to,
             cc=claim.cc,
         )
-        return compose(self._frozen, row)
+        signer = self._frozen.signer
+        if signer is None:
+            return compose(self._frozen, row)
+        merged = merge(self._frozen, row)
+        return await asyncio.get_running_loop().run_in_executor(self._of.signing, sign, merged, signer)

@@ -42,7 +42,7 @@ async def leave_letters(app: App, circular_id: int, folder: Path, relay: Collect
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing else runs any more
     count = 0
     async with app.database.read() as session:
-        async for letter in letter_files.read(session, circular_id, now=app.clock.now()):
+        async for letter in letter_files.read(session, circular_id, now=app.clock.now(), keys=app.keys):
             if letter.as_sent is None:
                 continue
             if not letter.as_sent or sha256(letter.data).hexdigest() not in relay:

@@ -9,12 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Role
 from lists.roll import Roll
-from mailer.circulars.compose import Composed, LetterRow, compose, rendered
+from mailer.circulars.compose import Composed, LetterRow, merge, rendered, sign
+from mailer.circulars.keys import Keys
 from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import RecipientState
 from mailer.delivery.models import Attempt, Outcome
-from mailer.errors import ChanceryError
+from mailer.errors import ChanceryError, SettingsError
 from mailer.replies.find import addressed, pick
 from mailer.replies.models import Reply
 from mailer.replies.service import answers_to
@@ -83,11 +84,13 @@ class Bytes:
     Attributes:
         as_sent: whether they are those that were sent; None: nothing was sent yet.
         sent_sha256: what the account says of them.
+        unsigned: why they lack the signature that the letter was sent with, so that they can't be compared; None: they are whole.
     """
 
     composed: Composed
     as_sent: bool | None
     sent_sha256: str | None
+    unsigned: str | None = None
 
     @property
     def eml(self) -> bytes:
@@ -189,17 +192,23 @@ async def _answers(session: AsyncSession, circular: Circular, organization_id: i
     return [Answer(one.answer, one.names, one.note, one.at, one.by) for one in rows]
 
 
-async def bytes_again(session: AsyncSession, letter_id: int, *, now: dt.datetime) -> Bytes:
+async def bytes_again(session: AsyncSession, letter_id: int, *, now: dt.datetime, keys: Keys | None = None) -> Bytes:
     """The letter's bytes, made again from what approval froze, and whether they are those that were sent.
 
-    A letter of which nothing has left is made as it would leave now.
+    A letter of which nothing has left is made as it would leave now. *keys* are what letters are signed with; where the letter's own
+    is not among them any more, the rest of it is made.
 
     Raises:
         CannotDo: another version of the program approved it.
     """
     letter, row = await _row(session, letter_id, now)
-    frozen = await load_frozen(session, letter.circular_id)
-    made = compose(frozen, row)
+    frozen = await load_frozen(session, letter.circular_id, keys)
+    merged, signer, unsigned = merge(frozen, row), None, None
+    try:
+        signer = frozen.signer
+    except SettingsError as error:
+        unsigned = str(error)
+    made = sign(merged, signer)
     # the register vouches for outcomes, not for the letter's own column
     told = await session.scalar(
         select(Outcome.sha256)
@@ -208,7 +217,7 @@ async def bytes_again(session: AsyncSession, letter_id: int, *, now: dt.datetime
         .limit(1)
     )
     sent = told or (letter.sha256 if letter.left_at is not None else None)
-    return Bytes(made, None if sent is None else made.sha256 == sent, sent)
+    return Bytes(made, None if sent is None or unsigned else made.sha256 == sent, sent, unsigned)
 
 
 async def text_again(session: AsyncSession, letter_id: int, *, now: dt.datetime) -> str:
