@@ -15,9 +15,13 @@ from mailer.mime.signing import Signer, read_key
 DOMAIN, SELECTOR = "secretariat.example", "chancery-2026"
 
 
-@cache
 def pem(bits: int = 2048, serial: int = 0) -> bytes:
-    """A private key; another *serial* is another key."""
+    """A private key, always the same in one process; another *serial* is another key."""
+    return _pem(bits, serial)
+
+
+@cache
+def _pem(bits: int, _serial: int) -> bytes:
     key = rsa.generate_private_key(65537, bits)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
