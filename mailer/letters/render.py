@@ -61,4 +61,5 @@ def _runner(source: str, values: Mapping[str, object], *, html: bool) -> Callabl
     if "{{" not in source and "{%" not in source:
         return lambda _: source
     template = environment.from_string(source, globals=dict(values))
+    template.globals = dict(template.globals)  # in place of a chain of maps, which is walked anew for each letter
     return template.render

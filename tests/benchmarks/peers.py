@@ -63,25 +63,15 @@ class Peer:
         return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def ours(prepared: work.Prepared, folder: Path) -> Peer:
+def ours(prepared: work.Prepared, folder: Path, connections: int, name: str = "chancery circular send") -> Peer:
     """The installed `chancery circular send` on a copy of the home."""
 
     def command(letters: int, port: int) -> Sequence[str | Path]:
-        home = work.copy_of(prepared, folder, port)
-        return [
-            work.CHANCERY,
-            "--home",
-            home,
-            "--by",
-            "anna",
-            "circular",
-            "send",
-            work.REFERENCE,
-            "--expect",
-            str(letters),
-        ]
+        home = work.copy_of(prepared, folder, port, connections)
+        send = ("circular", "send", work.REFERENCE, "--expect", str(letters))
+        return [work.CHANCERY, "--home", home, "--by", "anna", *send]
 
-    return Peer("chancery circular send", command)
+    return Peer(name, command)
 
 
 def floor(sample: Path, share: float) -> Peer:
@@ -93,12 +83,24 @@ def floor(sample: Path, share: float) -> Peer:
     )
 
 
-def others(letter: Path, sample: Path) -> tuple[list[Peer], list[str]]:
+def others(letter: Path, sample: Path, connections: int, share: float) -> tuple[list[Peer], list[str]]:
     """Postfix's smtp-source and nodemailer, where they are at hand; and what is missing, with the remedy."""
     found, missing = [], []
     source = os.environ.get("BENCH_SMTP_SOURCE") or shutil.which("smtp-source", path=f"{os.environ['PATH']}:/usr/sbin")
     if source:
-        given = ["-d", "-s", "10", "-M", "bench.test", "-f", "a@example.test", "-t", "b@example1.test", "-F", letter]
+        given = [
+            "-d",
+            "-s",
+            str(connections),
+            "-M",
+            "bench.test",
+            "-f",
+            "a@example.test",
+            "-t",
+            "b@example1.test",
+            "-F",
+            letter,
+        ]
         found.append(
             Peer(
                 "smtp-source (C, no account)",
@@ -108,14 +110,19 @@ def others(letter: Path, sample: Path) -> tuple[list[Peer], list[str]]:
     else:
         missing.append("smtp-source: not found (apt install postfix, or name it in BENCH_SMTP_SOURCE)")
     node, modules = shutil.which("node"), os.environ.get("BENCH_NODE_MODULES", "")
-    if node and (Path(modules) / "nodemailer").is_dir():
+    if node and all((Path(modules) / each).is_dir() for each in ("nodemailer", "nunjucks")):
         found.append(
             Peer(
                 "nodemailer's pool (no account)",
-                lambda letters, port: [node, _HERE / "pool_nodemailer.js", str(port), str(letters), sample],
+                lambda letters, port: [
+                    *(node, _HERE / "pool_nodemailer.js", str(port), str(letters), sample, str(connections))
+                ],
+                share,
                 variables=(("NODE_PATH", modules),),
             )
         )
     else:
-        missing.append("nodemailer: not found (npm i nodemailer, and name its node_modules in BENCH_NODE_MODULES)")
+        missing.append(
+            "nodemailer: not found (npm i nodemailer nunjucks, and name its node_modules in BENCH_NODE_MODULES)"
+        )
     return found, missing

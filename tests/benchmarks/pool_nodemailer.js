@@ -1,13 +1,18 @@
-// The peer: nodemailer's pool of ten connections, composing each letter itself. Arguments: port, number of letters, a file {text, html}.
+// The peer: nodemailer's pool, composing each letter itself. Arguments: port, number of letters, a file {text, html, files}, connections.
 const fs = require("fs");
+const path = require("path");
 const nodemailer = require("nodemailer");
+const nunjucks = require("nunjucks");
 
-const [port, letters, file] = [Number(process.argv[2]), Number(process.argv[3]), process.argv[4]];
+const [port, letters, file, connections] = [Number(process.argv[2]), Number(process.argv[3]), process.argv[4], Number(process.argv[5])];
 
 (async () => {
     const sample = JSON.parse(fs.readFileSync(file, "utf8"));
+    const template = (text, escape) => nunjucks.compile(text.replaceAll("Organization 000001", "{{ organization }}"), new nunjucks.Environment(null, { autoescape: escape }));
+    const [asText, asHtml] = [template(sample.text, false), template(sample.html, true)];
+    const attachments = sample.files.map((name) => ({ filename: path.basename(name), content: fs.readFileSync(name), contentType: "application/pdf" }));
     const pool = nodemailer.createTransport({
-        pool: true, host: "127.0.0.1", port, secure: false, ignoreTLS: true, maxConnections: 10, maxMessages: Infinity,
+        pool: true, host: "127.0.0.1", port, secure: false, ignoreTLS: true, maxConnections: connections, maxMessages: Infinity,
     });
     let next = 1;
     async function lane() {
@@ -17,11 +22,12 @@ const [port, letters, file] = [Number(process.argv[2]), Number(process.argv[3]),
                 from: "Secretariat <circulars@secretariat.example>",
                 to: `office${String(number).padStart(6, "0")}@org${number % 97}.example`,
                 subject: "Spring meeting of the working group",
-                text: sample.text.replaceAll("Organization 000001", name),
-                html: sample.html.replaceAll("Organization 000001", name),
+                text: asText.render({ organization: name }),
+                html: asHtml.render({ organization: name }),
+                attachments,
             });
         }
     }
-    await Promise.all(Array.from({ length: 20 }, lane));
+    await Promise.all(Array.from({ length: 2 * connections }, lane));
     pool.close();
 })();

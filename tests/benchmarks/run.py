@@ -2,15 +2,16 @@
 
 Figures of one machine on one day; the ratios within a round are what can be compared. Every sender's claim is counted at the sink.
 
-    BENCH_LETTERS      how many letters (2,000)
+    BENCH_WORKS        which of the works (S M L slow postgres); see `WORKS`
+    BENCH_SCALE        which part of their letters (1)
     BENCH_ROUNDS       how many rounds (3)
-    BENCH_FLOOR        which part of them the slow floor sends (0.1)
     BENCH_SMTP_SOURCE  Postfix's smtp-source, where it is not on the PATH
-    BENCH_NODE_MODULES a node_modules that holds nodemailer
+    BENCH_NODE_MODULES a node_modules that holds nodemailer and nunjucks
 """
 
 # ruff: noqa: T201 - a command of its own that prints a table
 
+import contextlib
 import os
 import platform
 import statistics
@@ -22,6 +23,38 @@ from pathlib import Path
 import work
 from peers import Cost, Peer, floor, others, ours
 from sinks import Took, build, sink
+
+from tests.support.postgres import pg_server
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is sent.
+
+    Attributes:
+        floor, node: which part of the letters the slow peers send.
+        slow: milliseconds that the relay takes at the end of a letter, and before other replies.
+    """
+
+    says: str
+    letters: int
+    enclosed: tuple[str, ...] = ()
+    floor: float = 0.02
+    node: float = 0.3
+    connections: int = 10
+    slow: tuple[int, int] | None = None
+    postgres: bool = False
+
+
+WORKS = {
+    "S": Work("personal letters", 10_000),
+    "M": Work("letters with one enclosure of 300 KB", 2_000, ("agenda.pdf",), 0.05, 0.2),
+    "L": Work("letters with enclosures of 300 KB and 1 MB", 500, ("agenda.pdf", "report.pdf"), 0.05, 0.2),
+    "slow": Work(
+        "personal letters to a relay that takes 20 ms a letter", 10_000, floor=0, connections=50, slow=(20, 5)
+    ),
+    "postgres": Work("personal letters, the account on PostgreSQL with fsync", 10_000, floor=0, postgres=True),
+}
 
 
 @dataclass
@@ -43,12 +76,12 @@ class Miscounted(Exception):
 
 
 def one_round(
-    peers: list[Peer], prepared: work.Prepared, folder: Path, program: Path | None, runs: dict[str, Runs]
+    task: Work, peers: list[Peer], prepared: work.Prepared, folder: Path, program: Path | None, runs: dict[str, Runs]
 ) -> None:
     """Each sender once, each to a sink of its own."""
     for peer in peers:
         letters = max(1, round(prepared.letters * peer.share))
-        with sink(program, folder) as took:
+        with sink(program, folder, task.slow) as took:
             cost = peer.run(letters, took)
         if took.letters != letters:
             raise Miscounted(f"{peer.name}: {letters} letters were claimed, {took.letters} came")
@@ -72,59 +105,89 @@ def _count(took: Took, prepared: work.Prepared, folder: Path) -> None:
 def show(runs: dict[str, Runs]) -> None:
     """The table."""
     own = next(iter(runs.values()))
-    print(
-        f"{'sender':<32}{'letters':>8}{'letters/s':>11}{'(least-most)':>15}{'at sink/s':>11}{'CPU s/1000':>12}{'peak MB':>9}{'ours/it':>9}"
-    )
+    heads = ("letters", "letters/s", "(least-most)", "at sink/s", "CPU s/1000", "peak MB", "ours/it")
+    print(f"{'sender':<32}" + "".join(f"{head:>13}" for head in heads))
     for name, made in runs.items():
         rates, middle = made.rates, statistics.median
         ratio = middle(mine / theirs for mine, theirs in zip(own.rates, rates, strict=True))
-        spread = f"({min(rates):,.0f}-{max(rates):,.0f})"
-        steady = middle(made.letters / seconds if seconds else 0.0 for seconds in made.sunk)
-        cpu = middle(1000 * cost.cpu / made.letters for cost in made.costs)
-        memory = max(cost.memory for cost in made.costs)
-        print(
-            f"{name:<32}{made.letters:>8,}{middle(rates):>11,.0f}{spread:>15}{steady:>11,.0f}{cpu:>12.2f}{memory:>9.0f}{ratio:>9.2f}"
+        cells = (
+            f"{made.letters:,}",
+            f"{middle(rates):,.0f}",
+            f"({min(rates):,.0f}-{max(rates):,.0f})",
+            f"{middle(made.letters / seconds if seconds else 0.0 for seconds in made.sunk):,.0f}",
+            f"{middle(1000 * cost.cpu / made.letters for cost in made.costs):.2f}",
+            f"{max(cost.memory for cost in made.costs):.0f}",
+            f"{ratio:.2f}",
         )
+        print(f"{name:<32}" + "".join(f"{cell:>13}" for cell in cells))
+
+
+def measure(name: str, task: Work, folder: Path, program: Path | None, rounds: int, scale: float) -> list[str]:
+    """One work: prepare, run the rounds, print; what could not be measured.
+
+    Raises:
+        Miscounted: a sender claimed what the sink does not have.
+    """
+    letters = max(10, round(task.letters * scale))
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(pg_server(durable=True)) if task.postgres else None
+        prepared = work.prepare(folder, letters, task.enclosed, server)
+        sample = folder / "letter.json"
+        more, missing = others(folder / "letter.eml", sample, task.connections, task.node)
+        peers = [ours(prepared, folder, task.connections)]
+        if task.floor:
+            peers.append(floor(sample, task.floor))
+        peers += more
+        print(f"\n{name}: {letters:,} {task.says}, {len(prepared.eml):,} octets each; {task.connections} connections.")
+        print(
+            f"Preparing: contacts imported {letters / prepared.imported:,.0f}/s ({prepared.imported:.1f} s), "
+            f"letters checked and frozen {letters / prepared.approved:,.0f}/s ({prepared.approved:.1f} s)."
+        )
+        runs: dict[str, Runs] = {}
+        for _ in range(rounds):
+            one_round(task, peers, prepared, folder, program, runs)
+        show(runs)
+        if name == "S":  # does memory grow with the list?
+            few = work.prepare(folder / "tenth", max(10, letters // 10))
+            with sink(program, folder) as took:
+                tenth = ours(few, folder / "tenth", task.connections).run(few.letters, took)
+            most = max(cost.memory for cost in runs[peers[0].name].costs)
+            print(f"Peak memory: {tenth.memory:.0f} MB for {few.letters:,} letters, {most:.0f} MB for {letters:,}.")
+    print(f"Counted at the sink: every letter of ours, once, in {rounds} of {rounds} rounds; the report says the same.")
+    return missing
 
 
 def main() -> int:
-    """Prepare, run the rounds, print; 1 where a sender claimed what the sink does not have."""
-    letters = int(os.environ.get("BENCH_LETTERS", "2000"))
-    rounds = int(os.environ.get("BENCH_ROUNDS", "3"))
-    share = float(os.environ.get("BENCH_FLOOR", "0.1"))
-    with tempfile.TemporaryDirectory(prefix="chancery-bench-") as name:
-        folder = Path(name)
-        program = build(folder)
-        prepared = work.prepare(folder, letters)
-        more, missing = others(folder / "letter.eml", folder / "letter.json")
-        peers = [ours(prepared, folder), floor(folder / "letter.json", share), *more]
+    """Run the works; 1 where a sender claimed what the sink does not have."""
+    rounds, scale = int(os.environ.get("BENCH_ROUNDS", "3")), float(os.environ.get("BENCH_SCALE", "1"))
+    names = os.environ.get("BENCH_WORKS", " ".join(WORKS)).split()
+    if unknown := sorted(set(names) - set(WORKS)):
+        print(f"bench: there is no work {', '.join(unknown)}; there are {', '.join(WORKS)}", file=sys.stderr)
+        return 2
+    missing: dict[str, None] = {}
+    with tempfile.TemporaryDirectory(prefix="chancery-bench-") as made:
+        program = build(Path(made))
         print(
-            f"Work S: {letters:,} personal letters of {len(prepared.eml):,} octets, one recipient each; 10 connections, no TLS;"
+            "One recipient a letter, no TLS. Ours: with account, journal and SQLite FULL; the whole command on the wall,"
         )
-        print("ours with account, journal and SQLite FULL; the whole command on the wall, its start included.")
+        print("its start included. The others keep no account.")
         print(
             f"Sink: {'our C sink' if program else 'the rehearsal server (no C compiler found)'}, a process of its own."
         )
         print(
             f"Machine: {os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}; {rounds} rounds, medians."
         )
-        print(
-            f"Preparing: contacts imported {letters / prepared.imported:,.0f}/s ({prepared.imported:.1f} s), "
-            f"letters checked and frozen {letters / prepared.approved:,.0f}/s ({prepared.approved:.1f} s)."
-        )
-        runs: dict[str, Runs] = {}
-        try:
-            for _ in range(rounds):
-                one_round(peers, prepared, folder, program, runs)
-        except Miscounted as error:
-            print(f"bench: {error}", file=sys.stderr)
-            return 1
-        show(runs)
-        print(
-            f"Counted at the sink: every letter of ours, once, in {rounds} of {rounds} rounds; the report says the same."
-        )
-        for line in missing:
-            print(f"Not measured: {line}")
+        for name in names:
+            if WORKS[name].slow and program is None:
+                missing[f"{name}: a slow relay needs a C compiler"] = None
+                continue
+            try:
+                missing |= dict.fromkeys(measure(name, WORKS[name], Path(made) / name, program, rounds, scale))
+            except Miscounted as error:
+                print(f"bench: {error}", file=sys.stderr)
+                return 1
+    for line in missing:
+        print(f"Not measured: {line}")
     return 0
 
 

@@ -1,6 +1,9 @@
 /* An SMTP sink that is never the bottleneck: loopback only, no TLS, PIPELINING; a thread for each connection.
  *
- *   sink FILE        prints its port on a line; at SIGTERM writes what it took to FILE and ends.
+ *   sink FILE [END REPLY]   prints its port on a line; at SIGTERM writes what it took to FILE and ends.
+ *
+ * END and REPLY play a relay that takes its time: milliseconds before replies are sent, END if the end of a letter is among what
+ * they answer, else REPLY.
  *
  * FILE: a first line "letters octets seconds", seconds from the first MAIL to the last reply to a letter, then a line for each
  * recipient of each letter that was taken, in no order.
@@ -24,6 +27,7 @@ static char *taken;
 static size_t taken_len, taken_room;
 static long letters, octets;
 static double first, last;
+static long end_ms, reply_ms;
 
 static double now(void) {
     struct timespec t;
@@ -35,12 +39,19 @@ struct talk {
     int fd;
     char out[4096];
     size_t out_len;
+    int ended;
     char rcpts[1 << 16];
     size_t rcpts_len;
 };
 
 static void flush(struct talk *t) {
     size_t done = 0;
+    long wait = t->ended ? end_ms : reply_ms;
+    if (t->out_len && wait) {
+        struct timespec pause = {wait / 1000, wait % 1000 * 1000000};
+        nanosleep(&pause, NULL);
+    }
+    t->ended = 0;
     while (done < t->out_len) {
         ssize_t n = write(t->fd, t->out + done, t->out_len - done);
         if (n <= 0)
@@ -136,6 +147,7 @@ static void *serve(void *given) {
                 at = end + 5 - in;
                 content = 0;
                 took(t, size);
+                t->ended = 1;
                 size = 0;
                 say(t, "250 2.0.0 Taken\r\n");
             } else {
@@ -185,7 +197,11 @@ int main(int count, char **given) {
     int server = socket(AF_INET, SOCK_STREAM, 0), got;
     pthread_t thread;
     sigset_t stop;
-    if (count != 2 || bind(server, (struct sockaddr *)&here, sizeof here) || listen(server, 512) ||
+    if (count == 4) {
+        end_ms = atol(given[2]);
+        reply_ms = atol(given[3]);
+    }
+    if ((count != 2 && count != 4) || bind(server, (struct sockaddr *)&here, sizeof here) || listen(server, 512) ||
         getsockname(server, (struct sockaddr *)&here, &size)) {
         perror("sink");
         return 1;

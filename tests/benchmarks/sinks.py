@@ -41,15 +41,18 @@ def build(folder: Path) -> Path | None:
 
 
 @contextmanager
-def sink(program: Path | None, folder: Path) -> Iterator[Took]:
-    """Run a sink until the block ends; what it took is known after it."""
+def sink(program: Path | None, folder: Path, slow: tuple[int, int] | None = None) -> Iterator[Took]:
+    """Run a sink until the block ends; what it took is known after it.
+
+    *slow*: milliseconds that our C sink waits at the end of a letter, and before other replies.
+    """
     told = folder / "sink.txt"
     told.unlink(missing_ok=True)
     if program is None:
         with _rehearsal(folder) as took:
             yield took
         return
-    with subprocess.Popen([program, told], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([program, told, *map(str, slow or ())], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             took = Took(int(process.stdout.readline()))

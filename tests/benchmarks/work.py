@@ -1,26 +1,35 @@
-"""Work S: a home with N organizations and an approved circular of about 4 KB a letter, made by the installed commands."""
+"""The works: a home with N organizations and an approved circular of about 4 KB a letter, made by the installed commands.
+
+S is the letter alone, M has an enclosure of 300 KB, L one of 1 MB more.
+"""
 
 import email
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email import policy
 from pathlib import Path
+
+from tests.support.postgres import Server
 
 #: The installed command, beside the Python that runs this.
 CHANCERY = Path(sys.executable).parent / "chancery"
 REFERENCE = "BENCH/2006/001"
 
+#: Enclosures by size, in octets.
+ENCLOSURES = {"agenda.pdf": 300_000, "report.pdf": 1_000_000}
 _SETTINGS = """[relays.main]
 host = "127.0.0.1"
 port = 9
 tls = "none"
 connections = 10
+letters_per_connection = 0
 
 [senders.secretariat]
 name = "Secretariat of the Working Group"
@@ -31,18 +40,18 @@ relay = "main"
 reference = "BENCH/{year}/{number:03}"
 """
 _CIRCULAR = """template = "letter"
-subject = { en = "Spring meeting of the working group" }
+subject = {{ en = "Spring meeting of the working group" }}
 issuers = ["chair"]
-salutation = { en = "Dear colleagues," }
-closing = { en = "Yours sincerely," }
+salutation = {{ en = "Dear colleagues," }}
+closing = {{ en = "Yours sincerely," }}
 sender = "secretariat"
 date = 2006-07-07
 to = ["organizations"]
 languages = ["en"]
-
+{enclosures}
 [issuer.chair]
 name = "The Chair"
-capacity = { en = "Chair of the Working Group" }
+capacity = {{ en = "Chair of the Working Group" }}
 """
 _TEXT = """The Chair has the honour to invite **{{ organization }}** to the spring meeting of the working group.
 
@@ -64,6 +73,7 @@ class Prepared:
 
     Attributes:
         eml: one of its letters as bytes.
+        fresh: makes a copy of its PostgreSQL database, and gives the copy's URL; None: the home is of SQLite.
     """
 
     home: Path
@@ -71,6 +81,7 @@ class Prepared:
     imported: float
     approved: float
     eml: bytes
+    fresh: Callable[[], str] | None = None
 
 
 def address(number: int) -> str:
@@ -97,11 +108,21 @@ def chancery(home: Path, *arguments: str | Path, by: str = "anna") -> str:
     return done.stdout
 
 
-def prepare(folder: Path, letters: int) -> Prepared:
-    """Make the home."""
+def enclosure(name: str) -> bytes:
+    """A made-up file that does not compress."""
+    chance = random.Random(name)  # noqa: S311 - the same file in each run
+    return b"%PDF-1.4\n" + chance.randbytes(ENCLOSURES[name] - 9)
+
+
+def prepare(folder: Path, letters: int, enclosed: Sequence[str] = (), server: Server | None = None) -> Prepared:
+    """Make the home, for letters with the *enclosed* of `ENCLOSURES`; in a database of *server*, or in SQLite."""
+    folder.mkdir(exist_ok=True)
     home = folder / "home"
     chancery(home, "init", home)
-    (home / "chancery.toml").write_text(_SETTINGS, encoding="utf-8")
+    name = server.new() if server else None
+    (home / "chancery.toml").write_text(_SETTINGS + (_database(server.url(name)) if name else ""), encoding="utf-8")
+    if name:
+        chancery(home, "db", "upgrade")
     rows = "\n".join(f"Organization {no:06},ngo,{address(no)},en" for no in range(1, letters + 1))
     (folder / "contacts.csv").write_text(f"organization,kind,address,languages\n{rows}\n", encoding="utf-8")
     start = time.perf_counter()
@@ -109,28 +130,56 @@ def prepare(folder: Path, letters: int) -> Prepared:
     imported = time.perf_counter() - start
     draft = home / "circulars" / "meeting"
     draft.mkdir(parents=True)
-    (draft / "circular.toml").write_text(_CIRCULAR, encoding="utf-8")
+    for name in enclosed:
+        (draft / name).write_bytes(enclosure(name))
+    listed = "".join(f'\n[[enclosures]]\ntitle = "{name}"\nfiles = {{ en = "{name}" }}\n' for name in enclosed)
+    (draft / "circular.toml").write_text(_CIRCULAR.format(enclosures=listed), encoding="utf-8")
     (draft / "letter.en.md").write_text(_TEXT, encoding="utf-8")
     chancery(home, "circular", "new", draft)
     start = time.perf_counter()
     chancery(home, "circular", "approve", REFERENCE, by="bert")
     approved = time.perf_counter() - start
-    eml = folder / "letter.eml"
     text = chancery(home, "circular", "preview", REFERENCE, "--for", "Organization 000001", "--as", "eml")
-    eml.write_bytes(text.replace("\r\n", "\n").replace("\n", "\r\n").encode())
-    sample = email.message_from_bytes(eml.read_bytes(), policy=policy.default)
+    lines = text.replace("\r\n", "\n").encode()
+    (folder / "letter.eml").write_bytes(lines)  # smtp-source adds the CRs
+    eml = lines.replace(b"\n", b"\r\n")
+    sample = email.message_from_bytes(eml, policy=policy.default)
     bodies = {kind: sample.get_body((kind,)) for kind in ("plain", "html")}
     texts = {kind: str(body.get_content()) for kind, body in bodies.items() if body is not None}
-    (folder / "letter.json").write_text(json.dumps({"text": texts["plain"], "html": texts["html"]}), encoding="utf-8")
-    return Prepared(home, letters, imported, approved, eml.read_bytes())
+    files = [str(draft / name) for name in enclosed]
+    sample_of = {"text": texts["plain"], "html": texts["html"], "files": files}
+    (folder / "letter.json").write_text(json.dumps(sample_of), encoding="utf-8")
+    return Prepared(home, letters, imported, approved, eml, _copier(server, name))
 
 
-def copy_of(prepared: Prepared, folder: Path, port: int) -> Path:
+def _database(url: str) -> str:
+    return f'\n[database]\nurl = "{url}"\n'
+
+
+def _copier(server: Server | None, name: str | None) -> Callable[[], str] | None:
+    if server is None or name is None:
+        return None
+    made: list[str] = []
+
+    def fresh() -> str:
+        if made:
+            server.drop(made.pop())
+        made.append(server.new(name))
+        return server.url(made[0])
+
+    return fresh
+
+
+def copy_of(prepared: Prepared, folder: Path, port: int, connections: int = 10) -> Path:
     """A fresh copy of the home whose relay is at *port*."""
     home = folder / "round"
     shutil.rmtree(home, ignore_errors=True)
     shutil.copytree(prepared.home, home)
-    (home / "chancery.toml").write_text(_SETTINGS.replace("port = 9", f"port = {port}"), encoding="utf-8")
+    settings = _SETTINGS.replace("port = 9", f"port = {port}").replace(
+        "connections = 10", f"connections = {connections}"
+    )
+    settings += _database(prepared.fresh()) if prepared.fresh else ""
+    (home / "chancery.toml").write_text(settings, encoding="utf-8")
     return home
 
 

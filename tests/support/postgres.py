@@ -60,11 +60,16 @@ def _whose() -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
+#: What a benchmark wants of it: commits that a power cut can't take back.
+_DURABLE = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "128MB", "autovacuum": "on"}
+
+
 class Server:
     """A running server; `pg_server` makes one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
         self.folder, self.data, self.port = folder, folder / "data", 0
+        self._settings = _SETTINGS | (_DURABLE if durable else {})
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
         self._template = False
@@ -91,7 +96,7 @@ class Server:
         """Start it, on *port* or on a free one, and wait until it answers."""
         for _ in range(5):  # another program may take the free port before the server does
             self.port = port or _free_port()
-            options = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+            options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
             command = [str(programs() / "postgres"), "-D", str(self.data), "-p", str(self.port), *options]
             if death := shutil.which("setpriv"):  # it must not outlive a test run that is killed
                 command = [death, "--pdeathsig", "INT", *command]
@@ -169,10 +174,10 @@ def _free_port() -> int:
 
 
 @contextmanager
-def pg_server() -> Iterator[Server]:
-    """A server that runs until the block ends."""
+def pg_server(*, durable: bool = False) -> Iterator[Server]:
+    """A server that runs until the block ends; *durable*: with fsync, for benchmarks."""
     folder = Path(tempfile.mkdtemp(prefix="chancery-postgres-"))  # pytest's own folders are closed to the server's user
-    server = Server(folder)
+    server = Server(folder, durable=durable)
     try:
         server.initialise()
         server.start()
