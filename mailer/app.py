@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mailer.clock import Clock, SystemClock
 from mailer.database import Database
-from mailer.homes import database_url
+from mailer.homes import database_url, refuse_network
 from mailer.migrations import schema as tables
 from mailer.settings import Settings
 
@@ -102,15 +102,24 @@ class App:
 
 @asynccontextmanager
 async def open_app(
-    home: Path, settings: Settings, *, by: str, clock: Clock | None = None, check_schema: bool = True
+    home: Path,
+    settings: Settings,
+    *,
+    by: str,
+    clock: Clock | None = None,
+    check_schema: bool = True,
+    mounts: str | None = None,
 ) -> AsyncIterator[App]:
-    """Open the home; its database is closed at the end of the block.
+    """Open the home; its database is closed at the end of the block. *mounts*: see `homes.network_file_system`.
 
     Raises:
+        CannotDo: its SQLite file is on a network drive.
         DatabaseError: it can't be opened, or has another version's schema (`check_schema`).
     """
     database = Database(database_url(home, settings))
     try:
+        if database.file:
+            refuse_network(database.file.parent, "the home", mounts)
         if check_schema:
             await tables.check(database)
         yield App(home=home, settings=settings, database=database, clock=clock or SystemClock(), by=by)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from sqlalchemy import ColumnClause, column, table, update
+from sqlalchemy import ColumnClause, column, select, table, update
 
 from mailer import settings_loader, shipped, testletter
 from mailer.clock import Clock
@@ -91,7 +91,18 @@ async def look(
     yield Line("settings", Light.GREEN, _names(loaded.settings))
     for warning in loaded.warnings:
         yield Line("settings", Light.YELLOW, warning, "see config/default.toml")
-    yield await database(home, loaded.settings)
+    if kind := network_file_system(home / loaded.settings.delivery.journal):
+        yield Line(
+            "journal",
+            Light.RED,
+            f"the flight journal is on a network drive ({kind})",
+            "name a folder of this machine under delivery.journal",
+        )
+    line = await database(home, loaded.settings)
+    yield line
+    if line.light is Light.GREEN:
+        async for one in held(home, loaded.settings):
+            yield one
     if not loaded.settings.relays:
         yield Line(
             "relays",
@@ -233,6 +244,27 @@ async def database(home: Path, settings: Settings) -> Line:
         return Line("database", Light.GREEN, f"schema {schema.latest()}, can be written")
     except ChanceryError as error:
         return _red("database", error)
+
+
+async def held(home: Path, settings: Settings) -> AsyncIterator[Line]:
+    """Circulars of which nothing leaves until a person has seen to them."""
+    from mailer.circulars.models import Circular
+    from mailer.circulars.states import CircularState
+
+    opened = Database(database_url(home, settings))
+    try:
+        async with opened.read() as session:
+            rows = await session.execute(
+                select(Circular.reference, Circular.id, Circular.held_why)
+                .where(Circular.held_why.is_not(None), Circular.state == CircularState.SENDING)
+                .order_by(Circular.id)
+            )
+            found = rows.all()
+    finally:
+        await opened.close()
+    for reference, number, why in found:
+        name = reference or str(number)
+        yield Line(f"circular {name}", Light.YELLOW, why or "", f"once that is seen to: chancery circular send {name}")
 
 
 def secrets(name: str, relay: Relay, home: Path) -> Iterator[Line]:

@@ -27,9 +27,11 @@ from mailer.delivery.pace import Pace
 from mailer.delivery.recover import Recovered, Recovery, leaves_open
 from mailer.delivery.send import Brakes, Line, Sender
 from mailer.delivery.service import Delivery, epoch
+from mailer.delivery.waking import Waking
 from mailer.engine.embedded import Embedded
 from mailer.engine.lock import HomeLock
 from mailer.errors import DatabaseError, SettingsError
+from mailer.homes import refuse_network
 from mailer.replies import service as replies
 from mailer.schedule.firing import Firing
 from mailer.schedule.ticker import Ticker
@@ -190,6 +192,7 @@ async def sending(
     make_transport: MakeTransport | None = None,
     told: Callable[[Firing], None] | None = None,
     watch: Sequence[Watch] = (),
+    mounts: str | None = None,
 ) -> AsyncIterator[Sending]:
     """Take the home's lock where it has one, take in what a death left behind, and put together what sends.
 
@@ -199,16 +202,19 @@ async def sending(
         make_transport: default: SMTP, by the settings.
         told: called with what came of each schedule.
         watch: told of every attempt, once its outcome is in the rows.
+        mounts: see `homes.network_file_system`.
 
     Raises:
+        CannotDo: the folder of the flight journals is on a network drive.
         HomeBusy: another process sends from this home.
         JournalError: the flight journal can't be made.
     """
+    folder = app.home / app.settings.delivery.journal
+    refuse_network(folder, "the flight journal", mounts)
     lock = home_lock(app)
     if lock is not None:
         lock.acquire(what=what, since=app.clock.now().isoformat(timespec="seconds"), by=app.by)
     try:
-        folder = app.home / app.settings.delivery.journal
         async with app.database.read() as session:
             this_epoch = await epoch(session)
         recovery = Recovery(
@@ -253,6 +259,9 @@ def _build(
         zone=ZoneInfo(app.settings.calendar.timezone),
         no_longer_due=no_longer_due,
         watch=(AttemptLog(references), *watch),
+        waking=Waking(
+            app.database, limit=dt.timedelta(seconds=app.settings.delivery.ask_after), hold=app.delivery.hold
+        ),
     )
     engine = Embedded([batches], app.clock)
     delivery = Delivery(sessions=app.database, clock=app.clock, hooks=app.hooks, hand_on=engine.hand_on)

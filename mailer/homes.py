@@ -288,6 +288,25 @@ def _toml(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def refuse_network(folder: Path, what: str, mounts: str | None = None) -> None:
+    """Refuse to work on another machine's disk: neither locks nor the database's memory map can be relied on there.
+
+    Args:
+        folder: where *what* is.
+        what: for the error: "the home", "the flight journal".
+        mounts: as for `network_file_system`.
+
+    Raises:
+        CannotDo: another machine holds it.
+    """
+    if kind := network_file_system(folder, mounts):
+        raise CannotDo(
+            f"{what} is on a network drive ({kind}), where nothing can be sent without risk",
+            where=str(folder),
+            remedy="move it to a disk of this machine",
+        )
+
+
 def network_file_system(folder: Path, mounts: str | None = None) -> str | None:
     """The kind of file system under *folder*, if another machine holds it; None: it is local, or the system does not say.
 

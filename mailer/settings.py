@@ -151,6 +151,7 @@ class Delivery(Section):
     first_retry: Seconds = 900
     longest_retry: Seconds = 4 * 3600
     give_up_after: Seconds = 4 * 86400
+    ask_after: Annotated[float, Field(ge=0)] = 3 * 86400
     stop_wait: Seconds = 660
     slots: Annotated[int, Field(ge=1, le=64)] = 4
     journal: str = "journal"

@@ -164,7 +164,7 @@ def tell(standing: Standing, trouble: str | None = None) -> int:
     name = standing.reference
     if standing.held_why:
         context.err.print(f"Nothing more leaves: {standing.held_why}", markup=False)
-        context.err.print(f"Mend it, then: chancery circular send {name}", markup=False)
+        context.err.print(f"Once that is seen to: chancery circular send {name}", markup=False)
         return context.FAILED
     waiting = standing.total - standing.done  # "on the way" too: whoever was sending them has ended
     if standing.state is CircularState.PAUSED:

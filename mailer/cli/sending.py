@@ -36,7 +36,8 @@ def send(
         from mailer.transport.probe import probe
 
         circular_id, sender, letters, begun = await look(application, ident)
-        if not begun:
+        slept = begun and await _slept(application, circular_id)
+        if slept or not begun:
             confirm(letters, expect, f"circular send {ident}")
         relay = application.settings.senders[sender].relay
         try:
@@ -57,6 +58,16 @@ def send(
             return running.tell(await application.delivery.progress(circular_id))
 
     raise typer.Exit(context.with_app(work))
+
+
+async def _slept(application: Any, circular_id: int) -> bool:
+    """Whether it has waited so long with nothing at work that a person must say again that it goes; says since when."""
+    since = await application.delivery.waits_since(circular_id)
+    limit = application.settings.delivery.ask_after
+    if since is None or not limit or (application.clock.now() - since).total_seconds() <= limit:
+        return False
+    context.err.print(f"It has waited since {since:%d %B %Y %H:%M} UTC. To stop it instead: chancery circular cancel.")
+    return True
 
 
 async def look(application: Any, ident: str) -> tuple[int, str, int, bool]:

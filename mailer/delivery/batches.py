@@ -24,6 +24,7 @@ from mailer.delivery.account import Change
 from mailer.delivery.claims import Claim, NoLongerDue, Run, claim, nothing_lapses
 from mailer.delivery.models import Attempt, Batch
 from mailer.delivery.settling import doubt, given_up, is_cancelled, settle_batch, settle_circular, still_open
+from mailer.delivery.waking import Waking
 from mailer.wake import Call
 
 
@@ -66,14 +67,15 @@ class Batches:
         zone: dt.tzinfo = dt.UTC,
         no_longer_due: NoLongerDue = nothing_lapses,
         watch: Sequence[Watch] = (),
+        waking: Waking | None = None,
     ) -> None:
-        """Look at the rows of *sessions*; *zone* says which day it is where the secretariat sits."""
+        """Look at the rows of *sessions*; *zone* says which day it is where the secretariat sits; *waking* who must ask first."""
         self._sessions = sessions
         self._lease, self._zone = lease, zone
         #: the circular that had its turn last
         self._last = 0
         self._no_longer_due = no_longer_due
-        self._watch = watch
+        self._watch, self._waking = watch, waking
 
     # --- who may work at what -------------------------------------------------------------------------------------
 
@@ -103,6 +105,9 @@ class Batches:
         for circular, batch in found:
             if (call := call_for(circular, batch)).key not in skip:
                 calls.setdefault(circular, []).append(call)
+        if self._waking is not None:
+            for one in await self._waking.asleep(list(calls), now):
+                del calls[one]
         order = sorted(calls, key=lambda circular: (circular <= self._last, circular))
         turns = [
             call for together in zip_longest(*(calls[circular] for circular in order)) for call in together if call

@@ -17,6 +17,7 @@ from mailer.delivery.account import Change
 from mailer.delivery.batches import call_for
 from mailer.delivery.models import Batch, Fact
 from mailer.delivery.settling import settle_batch, settle_circular
+from mailer.delivery.waking import CONTINUED, waits_since
 from mailer.errors import BadInput, NotAllowedNow, NotFound
 from mailer.register import chain
 from mailer.wake import Call
@@ -116,6 +117,7 @@ class Delivery:
                 )
             if circular.state == CircularState.SENDING:
                 await self._lift(session, circular, now)
+                await chain.append(session, chain.chain_of(circular_id), CONTINUED, {}, by=by, at=now)
             elif circular.state == CircularState.APPROVED:
                 await self._begin(session, circular, letters, by, now)
             elif circular.state == CircularState.PAUSED:
@@ -312,6 +314,11 @@ class Delivery:
             circular.held_why = why
             await chain.append(session, chain.chain_of(circular_id), "circular-held", {"why": why}, by="engine", at=now)
         log.warning("circular-held", extra={"circular": _name(circular), "why": why})
+
+    async def waits_since(self, circular_id: int) -> dt.datetime | None:
+        """Since when it could have gone on, with nobody at work; None: nothing of it waits."""
+        async with self._sessions.read() as session:
+            return await waits_since(session, circular_id)
 
     async def progress(self, circular_id: int) -> Progress:
         """Where it stands now."""

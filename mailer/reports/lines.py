@@ -235,7 +235,7 @@ _PRESSING = (
 def _of_the_circular(report: Report) -> Iterable[Problem]:
     name = report.reference
     if report.held_why:
-        step = f"Mend it, then: chancery circular send {name}"
+        step = f"Once that is seen to: chancery circular send {name}"
         yield Problem("", "", "held", "nothing more leaves", report.held_why, step)
     if report.state is CircularState.PAUSED:
         yield Problem("", "", "paused", "it is paused", "", f"To go on: chancery circular resume {name}")

@@ -63,3 +63,28 @@ def test_copy_by_commands(tmp_path: Path) -> None:
     assert "TEST/2006/001/C1 to office001@org.example: handed to our mail server" in shown
     assert "Copy. First sent on" in home.run("letter", "show", "TEST/2006/001/C1", "Organization 001").stdout
     home.run("register", "verify")
+
+
+def test_a_circular_that_waited_too_long_asks_by_commands(tmp_path: Path) -> None:
+    """`send` wants the number of letters again; where nobody gave it, nothing leaves, and doctor and report name the command."""
+    home = office.make(tmp_path / "home", 1)
+    with relay_process(tmp_path, "relay") as relay:
+        home.use(relay)
+        home.run("circular", "send", "TEST/2006/001", "--expect", "1")
+        further = ("--letter", "1", "--to", "desk@org.example", "--why", "asked by telephone")
+        home.run("circular", "resend", "TEST/2006/001", *further, expect=4)
+        before = taken(relay)
+        home.variables["CHANCERY_DELIVERY__ASK_AFTER"] = "0.000001"
+        unsure = home.run("circular", "send", "TEST/2006/001", expect=2)
+        assert "It has waited since" in unsure.stderr
+        assert "Give --expect 1" in unsure.stderr
+        asks = home.run("circular", "send", "TEST/2006/001", "--expect", "1", expect=3)
+        assert "Nothing more leaves: it has waited since" in asks.stderr
+        assert taken(relay) == before
+        assert "once that is seen to: chancery circular send TEST/2006/001" in " ".join(
+            home.run("doctor", expect=None).stdout.split()
+        )
+        assert "chancery circular send TEST/2006/001" in home.run("report", "TEST/2006/001").stdout
+        home.variables["CHANCERY_DELIVERY__ASK_AFTER"] = "0"
+        home.run("circular", "send", "TEST/2006/001")
+        assert taken(relay) != before

@@ -26,12 +26,13 @@ SETTINGS = Settings(
     relays={"main": Relay(host="127.0.0.1", port=9, tls=Tls.NONE)},
     senders={"secretariat": Sender(name="Secretariat", address="circulars@secretariat.example")},
     approval=Approval(reference="TEST/{year}/{number:03}"),
+    delivery=Delivery(ask_after=0),  # these tests leap over days; `test_delivery_waking` has circulars that ask
 )
 
 
 def settings(**delivery: float) -> Settings:
     """The settings of these tests, with other figures for delivery."""
-    return SETTINGS.model_copy(update={"delivery": Delivery(**delivery)})
+    return SETTINGS.model_copy(update={"delivery": Delivery(**{"ask_after": 0, **delivery})})
 
 
 async def office(

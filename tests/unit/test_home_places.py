@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from mailer import checkup
+from mailer.app import open_app
 from mailer.checkup import Light
 from mailer.clock import ManualClock, SystemClock
-from mailer.homes import First, network_file_system, settings_text
+from mailer.dispatch import sending
+from mailer.errors import CannotDo
+from mailer.homes import First, make, network_file_system, settings_text
 from mailer.settings_loader import load
 
 MOUNTS = """\
@@ -70,3 +73,27 @@ def test_the_settings_of_a_new_home_load(tmp_path: Path, first: First):
     assert relay.username == (first.username or (None if first.host else "circulars"))
     assert relay.port == (first.port or 587)
     assert relay.ca_file == first.ca_file
+
+
+async def test_a_home_that_came_to_lie_on_a_network_drive_is_refused(tmp_path: Path):
+    """Opening it is one error that names the drive and the mend; on a disk of this machine it opens."""
+    await make(tmp_path / "home", First())
+    settings = load(tmp_path / "home", {}).settings
+    far = f"/dev/sda1 / ext4 rw 0 0\nserver:/export {tmp_path} nfs4 rw 0 0\n"
+    with pytest.raises(CannotDo, match=r"the home is on a network drive \(nfs4\).*Move it to a disk of this machine"):
+        async with open_app(tmp_path / "home", settings, by="anna", mounts=far):
+            pass
+    async with open_app(tmp_path / "home", settings, by="anna") as app:
+        assert app.home == tmp_path / "home"
+
+
+async def test_a_journal_on_a_network_drive_is_refused(tmp_path: Path):
+    """Whatever the database is, a flight journal that another machine holds proves nothing: nothing is sent."""
+    await make(tmp_path / "home", First())
+    settings = load(tmp_path / "home", {}).settings
+    far = f"/dev/sda1 / ext4 rw 0 0\nserver:/export {tmp_path}/home/journal fuse.sshfs rw 0 0\n"
+    async with open_app(tmp_path / "home", settings, by="anna", mounts=far) as app:
+        with pytest.raises(CannotDo, match=r"the flight journal is on a network drive \(fuse.sshfs\)"):
+            async with sending(app, what="test", mounts=far):
+                pass
+        assert not (tmp_path / "home" / "chancery.lock").exists()
