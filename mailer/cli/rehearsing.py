@@ -15,6 +15,9 @@ from mailer.cli.report import ReportFormat
 if TYPE_CHECKING:
     from mailer.rehearse import Duration, Rehearsed
 
+#: Below this no pace was felt; from that on, a day's limit was.
+_A_MOMENT, _HALF_A_DAY = dt.timedelta(seconds=1), dt.timedelta(hours=12)
+
 Id = Annotated[str, typer.Argument(metavar="ID", help="number of the draft, or reference")]
 
 
@@ -102,10 +105,13 @@ def _last_lines(done: "Rehearsed", duration: "Duration") -> list[str]:
 def _pace(duration: "Duration") -> str:
     relay = duration.relay
     limits = [f"{relay.per_minute} a minute"] if relay.per_minute else []
-    if not limits:
+    if relay.recipients_per_day and duration.first >= _HALF_A_DAY:
+        limits.append(f"{relay.recipients_per_day} addresses a day")
+    if not limits and duration.first < _A_MOMENT:
         connections = f"{relay.connections} connection{'s' if relay.connections != 1 else ''}"
-        return f"The mail server's settings set no pace: it would take as long as {connections} to it need."
-    return f"Handing over the letters would take {_about(duration.first)} at {' and '.join(limits)}."
+        return f"The settings set no pace: it would take as long as {connections} to the mail server need."
+    at = f" at {' and '.join(limits)}" if limits else ""
+    return f"Handing over the letters would take {_about(duration.first)}{at}."
 
 
 def _about(time: dt.timedelta) -> str:
