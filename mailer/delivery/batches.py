@@ -171,8 +171,13 @@ class Batches:
 
     # --- turns ----------------------------------------------------------------------------------------------------
 
-    async def turn(self, run: Run, told: Sequence[Told], room: int, *, relay: str, now: dt.datetime) -> list[Claim]:
+    async def turn(
+        self, run: Run, told: Sequence[Told], room: int, *, relay: str, now: dt.datetime, again: bool = False
+    ) -> list[Claim]:
         """Record *told*, renew the beat, and claim at most *room* letters, in one transaction.
+
+        *again*: it was tried before and failed, so that a part of *told* may be recorded: a server that is lost in the middle of a
+        commit may have made it.
 
         The only transaction that runs beside others of its kind: it changes rows of its own batch, which it locks first, and then
         adds to its circular's chain.
@@ -183,7 +188,7 @@ class Batches:
         async with self._sessions.write(alongside=True) as session:
             row = await session.get(Batch, (run.circular, run.batch), with_for_update=True)
             if row is not None and row.run == run.number:
-                await self._write_down(session, run, told, now, late=False)
+                await self._write_down(session, run, told, now, late=again)
                 row.beat = now
                 state = await session.scalar(select(Circular.state).where(Circular.id == run.circular))
                 if not room or state != CircularState.SENDING:
@@ -214,16 +219,19 @@ class Batches:
     ) -> None:
         """End a run: record *told* and let go of the batch, done or with the time at which it falls due again.
 
+        What the run has claimed and does not tell of has not left: its claim was committed without our hearing of it. It goes back.
+
         *not_before* is the relay's word: it is closed, or its pace allows nothing, until then.
         """
         async with self._sessions.write() as session:
             row = await session.get(Batch, (run.circular, run.batch), with_for_update=True)
             fenced = row is None or row.run != run.number
-            await self._write_down(session, run, told, now, late=fenced)
+            await self._write_down(session, run, told, now, late=True)  # a turn that failed may have told a part of it
             if row is None:
                 return
             if not fenced:
                 row.beat, row.owner = None, None
+                await self._put_back(session, run, now)
             await settle_batch(session, row, now, not_before=not_before)
             await settle_circular(session, run.circular, now)
             if not_before is not None:  # what holds for this batch holds for those that nobody works at
@@ -238,6 +246,39 @@ class Batches:
                     .values(next_at=not_before)
                     .execution_options(synchronize_session=False)
                 )
+
+    @staticmethod
+    async def _put_back(session: AsyncSession, run: Run, now: dt.datetime) -> None:
+        """What is still under way for a run that ends goes back to the queue, no try counted."""
+        rows = await session.execute(
+            select(Recipient, Attempt)
+            .join(Attempt, Attempt.id == Recipient.attempt_id)
+            .where(
+                Recipient.circular_id == run.circular,
+                Recipient.batch == run.batch,
+                Recipient.state == RecipientState.SENDING,
+                Attempt.run == run.number,
+                Attempt.owner == run.owner,
+            )
+        )
+        changes = [
+            Change(
+                recipient=recipient.id,
+                letter=recipient.letter_id,
+                address=recipient.address,
+                state=RecipientState.QUEUED,
+                at=now,
+                attempt=attempt.id,
+                relay=attempt.relay,
+                tries=recipient.tries,
+            )
+            for recipient, attempt in rows
+        ]
+        if await is_cancelled(session, run.circular):
+            changes = [given_up(change) for change in changes]
+        await account.record(session, run.circular, changes, by="engine", at=now, action="put-back")
+        ended = {change.attempt for change in changes}
+        await session.execute(update(Attempt).where(Attempt.id.in_(ended)).values(ended_at=now))
 
     async def _write_down(
         self, session: AsyncSession, run: Run, told: Sequence[Told], now: dt.datetime, *, late: bool

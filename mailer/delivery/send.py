@@ -102,6 +102,7 @@ class Sender:
         self._holding: set[int] = set()
         #: what letters met and the database would not take, with the run that met it
         self._kept: list[tuple[Run, Sequence[Told], str]] = []
+        self._telling = asyncio.Lock()
 
     async def __call__(self, call: Call) -> None:
         """Work at the batch that *call* names; a call for finished or foreign work does nothing.
@@ -141,13 +142,14 @@ class Sender:
             self._kept.append((run, told, relay))
 
     async def _tell_kept(self) -> None:
-        while self._kept:
-            run, told, relay = self._kept[0]
-            with suppress(Fenced):  # recorded all the same
-                await self.batches.turn(run, told, 0, relay=relay, now=self.clock.now())
-                await self.batches.leave(run, [], now=self.clock.now())
-            self._kept.pop(0)
-            self.recorded(told)
+        async with self._telling:  # several batches are worked at; each entry is told by one of them
+            while self._kept:
+                run, told, relay = self._kept[0]
+                with suppress(Fenced):  # recorded all the same
+                    await self.batches.turn(run, told, 0, relay=relay, now=self.clock.now(), again=True)
+                    await self.batches.leave(run, [], now=self.clock.now())
+                self._kept.pop(0)
+                self.recorded(told)
 
     def recorded(self, told: Sequence[Told]) -> None:
         """*told* is in the database: the journal need not remember it."""
@@ -288,7 +290,7 @@ class _BatchRun:
         for again in range(_TURN_TRIES):
             try:
                 return await self._of.batches.turn(
-                    self._run, told, room if not again else 0, relay=self._line.name, now=now
+                    self._run, told, room if not again else 0, relay=self._line.name, now=now, again=again > 0
                 )
             except DatabaseError:
                 if again == _TURN_TRIES - 1:

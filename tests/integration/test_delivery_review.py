@@ -266,6 +266,56 @@ async def test_what_was_heard_is_told_when_the_database_is_back(
         assert set((await states(database, circular)).values()) == {"accepted"}
 
 
+async def test_what_a_lost_commit_has_written_is_not_written_twice(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """A turn that is tried again because its commit was not heard of, and was made, tells each outcome once."""
+    app, circular = await office(database, clock, tmp_path, addresses(2))
+    await app.delivery.start(circular, by="anna")
+    batches, run, claims = await _begin(app, circular)
+    told = [_told(claim, RecipientState.ACCEPTED, clock.now()) for claim in claims]
+    await batches.turn(run, told, 0, relay="main", now=clock.now())
+    await batches.turn(run, told, 0, relay="main", now=clock.now(), again=True)
+    await batches.leave(run, told, now=clock.now())
+    async with database.read() as session:
+        assert await session.scalar(select(func.count()).select_from(Outcome)) == 2
+    assert set((await states(database, circular)).values()) == {"accepted"}
+
+
+async def test_a_claim_that_was_not_heard_of_goes_back(database: Database, clock: ManualClock, tmp_path: Path) -> None:
+    """Letters whose claim was committed without our hearing of it are queued when their run ends, not in doubt at the next."""
+    app, circular = await office(database, clock, tmp_path, addresses(2))
+    await app.delivery.start(circular, by="anna")
+    batches, run, _unheard = await _begin(app, circular)
+    await batches.leave(run, [], now=clock.now())
+    assert set((await states(database, circular)).values()) == {"queued"}
+    assert (await recipient(database, "office001@org.example")).tries == 0
+    relay = MemoryTransport()
+    await again(app, relay)
+    assert _copies(relay) == {"office001@org.example": 1, "office002@org.example": 1}
+
+
+async def test_what_two_batches_kept_is_told_by_whichever_comes_first(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Outcomes that the database would not take are told once each, though several batches set about it at the same moment."""
+    app, circular = await office(database, clock, tmp_path, addresses(2))
+    async with database.write() as session:  # two batches
+        await session.execute(update(Letter).values(batch=Letter.position))
+        for letter in await session.scalars(select(Letter)):
+            await session.execute(update(Recipient).where(Recipient.letter_id == letter.id).values(batch=letter.batch))
+    await app.delivery.start(circular, by="anna")
+    async with running(app, MemoryTransport()) as made:
+        sender, batches = made._sender, made._sender.batches
+        for number in (1, 2):
+            run = await batches.take(circular, number, owner=sender.journal.name, boot=boot_id(), now=clock.now())
+            assert run is not None
+            (claim,) = await batches.turn(run, [], 10, relay="main", now=clock.now())
+            sender.keep(run, [_told(claim, RecipientState.ACCEPTED, clock.now())], "main")
+        await asyncio.gather(sender._tell_kept(), sender._tell_kept(), sender._tell_kept())
+    assert set((await states(database, circular)).values()) == {"accepted"}
+
+
 # --- held, and going on again -------------------------------------------------------------------------------------
 
 
