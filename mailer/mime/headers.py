@@ -308,8 +308,7 @@ def _parameter(key: str, text: str) -> list[str]:
         _TOKEN.fullmatch(text)
         and len(key) + 1 + len(text) <= room
         and "=?" not in text
-        and "%" not in text
-        and "'" not in text
+        and not set("%'*") & set(text)  # RFC 2231 gives these a meaning, and some readers see it where there is none
     ):
         return [f"{key}={text}"]
     plain = (
