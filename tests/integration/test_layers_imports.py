@@ -19,6 +19,7 @@ FOREIGN = {
     "typer",
     "rich",
     "prometheus_client",
+    "cryptography",  # unless letters are signed
 }
 
 
