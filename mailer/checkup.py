@@ -17,13 +17,13 @@ from pathlib import Path
 
 from sqlalchemy import ColumnClause, column, select, table, update
 
-from mailer import settings_loader, shipped, testletter
+from mailer import log_places, settings_loader, shipped, testletter
 from mailer.clock import Clock
 from mailer.database import Database
 from mailer.errors import ChanceryError
 from mailer.homes import DATABASE_FILE, database_url, network_file_system
 from mailer.migrations import schema
-from mailer.settings import Relay, Settings
+from mailer.settings import LogPlace, Relay, Settings
 
 #: Bytes free below which a line is red, and below which a person should look. A send of 400 letters needs some megabytes;
 #: the write-ahead log of a large one some hundred.
@@ -98,6 +98,8 @@ async def look(
             f"the flight journal is on a network drive ({kind})",
             "name a folder of this machine under delivery.journal",
         )
+    for line in watched(loaded.settings, home):
+        yield line
     line = await database(home, loaded.settings)
     yield line
     if line.light is Light.GREEN:
@@ -122,6 +124,32 @@ async def look(
     if address is not None:
         async for line in trial_letters(loaded.settings, home, clock, address, by=by, dead=dead):
             yield line
+
+
+def watched(settings: Settings, home: Path) -> Iterator[Line]:
+    """Whether log lines and counters can be written where the settings want them; nothing where they keep to standard error."""
+    log, metrics = settings.log, settings.metrics
+    if log.to is LogPlace.FILE:
+        wrong = log_places.unwritable(home / log.file)
+        mend = "correct log.file, or make its folder; nothing else waits for it"
+        yield Line(
+            "log", Light.YELLOW if wrong else Light.GREEN, wrong or f"to {home / log.file}", mend if wrong else ""
+        )
+    if log.to is LogPlace.SYSLOG:
+        there = Path(log.socket).is_socket()
+        what = "to the system's log" if there else f"no system's log listens at {log.socket}"
+        yield Line(
+            "log",
+            Light.GREEN if there else Light.YELLOW,
+            what,
+            "" if there else 'correct log.socket, or set to = "file"',
+        )
+    if metrics.file is not None:
+        wrong = log_places.unwritable(home / metrics.file)
+        mend = "correct metrics.file, or make its folder: `chancery serve` does not start without it"
+        yield Line(
+            "counters", Light.RED if wrong else Light.GREEN, wrong or f"in {home / metrics.file}", mend if wrong else ""
+        )
 
 
 async def trial_letters(

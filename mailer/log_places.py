@@ -36,6 +36,16 @@ class Place(Protocol):
         ...
 
 
+def unwritable(path: Path) -> str | None:
+    """Why a file can't be made or added to there, in words; None: it can."""
+    place = path if path.exists() else path.parent
+    if path.is_dir():
+        return f"{path} is a folder"
+    if not place.exists():
+        return f"there is no folder {place}"
+    return None if os.access(place, os.W_OK) else f"{place} can't be written to"
+
+
 class Stream:
     """A stream that somebody else opened and closes, such as standard error."""
 

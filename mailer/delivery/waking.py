@@ -18,7 +18,7 @@ from mailer.delivery.claims import WAITING
 from mailer.register.chain import chain_of
 from mailer.register.models import Link
 
-log = logging.getLogger("chancery.delivery")
+log = logging.getLogger(__name__)
 
 #: Entry of a person who lets a circular go on.
 CONTINUED = "circular-continued"

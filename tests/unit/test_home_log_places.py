@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mailer import logs
+from mailer.checkup import Light, watched
 from mailer.log_places import LogFile, SystemLog
-from mailer.settings import Log, LogForm, LogPlace
+from mailer.settings import Log, LogForm, LogPlace, Metrics, Settings
 from tests.unit.test_home_logs import restored
 
 __all__ = ["restored"]
@@ -94,6 +95,21 @@ def test_a_file_that_can_not_be_opened(tmp_path: Path, capsys: pytest.CaptureFix
     log.info("lost-line")
     log.info("lost-line")
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_what_can_not_be_written_is_told_beforehand(tmp_path: Path) -> None:
+    """The doctor says why, where lines would be lost or counters stop `serve`."""
+    settings = Settings(
+        log=Log(to=LogPlace.FILE, file="no/chancery.log"), metrics=Metrics(file=str(tmp_path / "chancery.prom"))
+    )
+    log_line, counters = watched(settings, tmp_path)
+    assert (log_line.light, counters.light) == (Light.YELLOW, Light.GREEN)
+    assert str(tmp_path / "no") in log_line.what
+    (line,) = watched(Settings(log=Log(to=LogPlace.SYSLOG, socket=str(tmp_path / "none"))), tmp_path)
+    assert (line.name, line.light) == ("log", Light.YELLOW)
+    (line,) = watched(Settings(metrics=Metrics(file="no/chancery.prom")), tmp_path)
+    assert (line.name, line.light) == ("counters", Light.RED)
+    assert not list(watched(Settings(), tmp_path))
 
 
 def test_a_pipe_that_nobody_reads_holds_up_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
