@@ -15,12 +15,11 @@ connection may carry another letter, and by `Flight` how far the letter came, wh
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from mailer.settings import Timeouts
-from mailer.transport import commands
 from mailer.transport.base import Fate, Held, Payload, Rcpt, Reply, Result, Scope
 from mailer.transport.flight import Flight, tell
+from mailer.transport.offer import DATA, Ended, Offer, prepare
 from mailer.transport.verdict import (
     GO_AHEAD,
     BadReply,
@@ -39,43 +38,12 @@ _QUIT = 2.0
 _CLOSING = 421
 
 
-class _Ended(Exception):
-    """The transaction is over without a final reply to content; carries what is known."""
-
-    def __init__(self, verdict: Verdict, said: Reply | None = None) -> None:
-        self.verdict, self.said = verdict, said
-        super().__init__(verdict.why)
-
-
 class _GateFailed(Exception):
     """The gate raised something else than Held."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
         super().__init__(str(error))
-
-
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """A letter's envelope as commands.
-
-    Attributes:
-        rcpts: the recipients that it names, with the command of each; at least one.
-    """
-
-    flight: Flight
-    mail: bytes
-    rcpts: tuple[tuple[Rcpt, bytes], ...]
-
-    @property
-    def octets(self) -> bytes:
-        """All of it, with DATA."""
-        return b"".join((self.mail, *(command for _, command in self.rcpts), _DATA))
-
-    @property
-    def replies(self) -> int:
-        """How many replies it asks for."""
-        return len(self.rcpts) + 2
 
 
 #: Gives the letter that the connection carries next, if it may and there is one.
@@ -99,7 +67,7 @@ class Connection:
         self.extensions = dict(extensions)
         self._timeouts = timeouts
         self._pipelining = pipelining and "pipelining" in self.extensions
-        self._ahead: _Offer | None = None
+        self._ahead: Offer | None = None
         self._fit = True
         self.carried = 0
         self.confused = False
@@ -131,7 +99,7 @@ class Connection:
             offer, self._ahead = self._ahead, None
             written = offer is not None
             if offer is None:
-                offer = self._prepare(flight)
+                offer = prepare(flight, self.extensions)
             if offer is None:
                 return flight.results(_NOBODY_LEFT)
             if self._pipelining:
@@ -150,7 +118,7 @@ class Connection:
             await self._content(flight.payload, following)
             phase = Phase.FINAL
             return await self._conclude(flight)
-        except _Ended as ended:
+        except Ended as ended:
             return flight.results(ended.verdict, ended.said)
         except Held as held:
             await self.cut()
@@ -168,28 +136,7 @@ class Connection:
             self.abort()
             raise
 
-    def _prepare(self, flight: Flight) -> _Offer | None:
-        """The letter's envelope; None: no recipient of it can be named to a relay.
-
-        Raises:
-            _Ended: this relay can't be offered the letter.
-        """
-        envelope, payload = flight.envelope, flight.payload
-        rcpts = []
-        for each in envelope.recipients:
-            if why := commands.why_not(each.address):
-                flight.settled[each.id] = Result(each.id, Fate.REFUSED, Scope.RECIPIENT, None, why)
-            else:
-                rcpts.append((each, commands.rcpt(each, self.extensions)))
-        if not rcpts:
-            return None
-        if envelope.sender and commands.why_not(envelope.sender):
-            raise _Ended(_SENDER)
-        if (most := commands.size_limit(self.extensions)) is not None and payload.size > most:
-            raise _Ended(_too_large(payload.size, most))
-        return _Offer(flight, commands.mail(envelope, payload.size, self.extensions), tuple(rcpts))
-
-    async def _asked(self, offer: _Offer) -> bool:
+    async def _asked(self, offer: Offer) -> bool:
         """MAIL and the RCPTs, each with its reply; whether at least one recipient may have the letter."""
         said = await self._ask(offer.mail)
         offer.flight.untouched = said.code == _CLOSING
@@ -216,14 +163,14 @@ class Connection:
         flight.settled[recipient.id] = Result(recipient.id, fate, scope, said, why)
         if said.code == _CLOSING:
             await self.cut()
-            raise _Ended(_CLOSED_BY_OTHER)
+            raise Ended(_CLOSED_BY_OTHER)
 
     async def _ask_leave(self, flight: Flight) -> None:
         """DATA, after the recipients' replies: returns if the relay says to go ahead."""
         if flight.abandoned:
             await self._reset()
-            raise _Ended(_CALLED_BACK)
-        said = await self._ask(_DATA, self._timeouts.data)
+            raise Ended(_CALLED_BACK)
+        said = await self._ask(DATA, self._timeouts.data)
         verdict = judge_data(said)
         if verdict.fate is not Fate.ACCEPTED:
             if said.code < GO_AHEAD:
@@ -240,20 +187,20 @@ class Connection:
         elif wire.early.code != _CLOSING:
             raise BadReply("the relay spoke out of turn")
 
-    async def _heard(self, offer: _Offer) -> Phase:
+    async def _heard(self, offer: Offer) -> Phase:
         """The replies to an envelope that was written at once.
 
         Returns:
             DATA: content may leave; MAIL: no recipient may have the letter.
 
         Raises:
-            _Ended: the letter is not to go for another reason.
+            Ended: the letter is not to go for another reason.
         """
         flight, wire = offer.flight, self._wire
         said = await wire.reply(self._timeouts.command)
         flight.untouched = said.code == _CLOSING
         verdict = judge_mail(said)
-        ended = None if verdict.fate is Fate.ACCEPTED else _Ended(verdict, said)
+        ended = None if verdict.fate is Fate.ACCEPTED else Ended(verdict, said)
         opened, accepted = ended is None, 0
         if said.code == _CLOSING:
             await self._end(verdict, said)
@@ -265,7 +212,7 @@ class Connection:
             if verdict.fate is Fate.ACCEPTED:
                 accepted += 1
             elif verdict.scope in _NOT_ITS_OWN:
-                ended = ended or _Ended(verdict, said)
+                ended = ended or Ended(verdict, said)
                 if said.code == _CLOSING:
                     await self.cut()
                     raise ended
@@ -310,8 +257,8 @@ class Connection:
         if following is None or not self._pipelining or (flight := following()) is None:
             return b""
         try:
-            self._ahead = self._prepare(flight)
-        except _Ended:
+            self._ahead = prepare(flight, self.extensions)
+        except Ended:
             self._ahead = None  # is told in its own turn
         return b"" if self._ahead is None else self._ahead.octets
 
@@ -377,7 +324,7 @@ class Connection:
             await self.cut()
         else:
             await self._reset()
-        raise _Ended(verdict, said)
+        raise Ended(verdict, said)
 
     async def _reset(self) -> None:
         """RSET after a refusal; if that fails, the connection is not used again. The results stand."""
@@ -412,21 +359,10 @@ class Connection:
         await self.cut()
 
 
-_DATA = b"DATA\r\n"
 _NOT_ITS_OWN = frozenset((Scope.RELAY, Scope.HOLD))
 _FIRST_NO = 400
-_MEGABYTE = 1_000_000
 _NOBODY_LEFT = Verdict(Fate.NOT_TRIED, Scope.RECIPIENT, "")
-_SENDER = Verdict(
-    Fate.NOT_TRIED, Scope.HOLD, "the sender's address in the settings can't be used as the sender of a letter"
-)
 _CALLED_BACK = Verdict(Fate.NOT_TRIED, Scope.RECIPIENT, "the letter was called back before it was sent")
 _CLOSED_BY_OTHER = Verdict(
     Fate.NOT_TRIED, Scope.RECIPIENT, "our mail server closed the connection over another recipient of this letter"
 )
-
-
-def _too_large(size: int, most: int) -> Verdict:
-    """The letter that our own mail server would not take."""
-    why = f"the letter has {size / _MEGABYTE:.1f} MB, and our mail server takes at most {most / _MEGABYTE:.1f} MB"
-    return Verdict(Fate.REFUSED, Scope.LETTER, why)
