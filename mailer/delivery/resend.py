@@ -10,7 +10,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.address import normalise
@@ -64,12 +64,8 @@ async def look(sessions: Sessions, circular_id: int, letter: int | None = None) 
     """What `failed` would send again now; *letter*: of this letter only."""
     async with sessions.read() as session:
         rows = await _failed(session, circular_id, letter)
-        ended = await session.scalars(
-            select(Recipient.id)
-            .join(Letter, Letter.id == Recipient.letter_id)
-            .where(Recipient.circular_id == circular_id, Recipient.state == _R.WITHHELD, Letter.left_at.is_not(None))
-        )
-        return Failed(len({row.letter_id for row in rows}), len(rows), len(ended.all()))
+        ended = await _ended(session, circular_id, letter)
+        return Failed(len({row.letter_id for row in rows}), len(rows), ended)
 
 
 async def failed(
@@ -98,8 +94,15 @@ async def failed(
         circular = await _started(session, circular_id)
         rows = await _failed(session, circular_id, letter)
         if not rows:
-            where = f"{_name(circular)}, letter {letter}" if letter else _name(circular)
-            raise NotFound("nothing there has failed", where=where, remedy=f"see `chancery report {_name(circular)}`")
+            name = _name(circular)
+            where = f"{name}, letter {letter}" if letter else name
+            if await _ended(session, circular_id, letter):
+                raise NotFound(
+                    "only withheld addresses are left, of letters that others have",
+                    where=where,
+                    remedy=f'for a new address: chancery circular resend {name} --letter NUMBER --to ADDRESS --why "..."',
+                )
+            raise NotFound("nothing there has failed", where=where, remedy=f"see `chancery report {name}`")
         letters = {row.letter_id for row in rows}
         if expect != len(letters):
             raise BadInput(
@@ -206,6 +209,17 @@ async def _failed(session: AsyncSession, circular_id: int, letter: int | None) -
     if letter is not None:
         query = query.where(Recipient.letter_id == letter)
     return (await session.scalars(query)).all()
+
+
+async def _ended(session: AsyncSession, circular_id: int, letter: int | None) -> int:
+    """How many addresses are withheld of letters whose content has left: their contacts are not looked at again."""
+    query = (
+        select(func.count())
+        .select_from(Recipient)
+        .join(Letter, Letter.id == Recipient.letter_id)
+        .where(Recipient.circular_id == circular_id, Recipient.state == _R.WITHHELD, Letter.left_at.is_not(None))
+    )
+    return await session.scalar(query if letter is None else query.where(Recipient.letter_id == letter)) or 0
 
 
 async def _of(session: AsyncSession, letter_id: int) -> Sequence[Recipient]:

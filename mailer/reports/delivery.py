@@ -59,6 +59,7 @@ async def build(session: AsyncSession, circular_id: int, *, at: dt.datetime, zon
         letters=tuple(await letter_lines(session, circular)),
         schedules=tuple(await schedules(session, circular_id=circular_id)),
         not_reminded=await _not_reminded(session, circular_id),
+        resends_doubtful=circular.on_uncertain == "resend",
     )
 
 

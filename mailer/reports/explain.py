@@ -52,20 +52,22 @@ class Step(StrEnum):
 
 #: `{ref}` the circular, `{org}` the organization's number, `{letter}` the letter's number; both are typed as they stand.
 _BY_HAND = "for the letter to send by hand: chancery letter show {ref} {org} --as eml --out letter.eml"
+_AGAIN = "to send it again: chancery circular resend {ref} --failed --letter {letter}; "
 _STEPS: Mapping[Step, str] = {
     Step.NONE: "",
     Step.ADDRESS: "Ask for the right address and correct it in the contacts: chancery contacts import FILE; "
     "send the letter there: chancery circular resend {ref} --letter {letter} --to ADDRESS --why TEXT; " + _BY_HAND,
-    Step.FULL: "Telephone them: their mailbox is full; " + _BY_HAND,
+    Step.FULL: "Telephone them: their mailbox is full; " + _AGAIN + _BY_HAND,
     Step.SIZE: "Their server takes no letter of this size; send the enclosures another way; " + _BY_HAND,
-    Step.SENDER: "Show the reply to your IT officer: their server mistrusts ours; once that is mended: "
-    "chancery circular resend {ref} --failed; " + _BY_HAND,
-    Step.TELEPHONE: "Telephone them; " + _BY_HAND,
+    Step.SENDER: "Show the reply to your IT officer: their server mistrusts ours; once that is mended, "
+    + _AGAIN
+    + _BY_HAND,
+    Step.TELEPHONE: "Telephone them; " + _AGAIN + _BY_HAND,
     Step.DOUBT: (
         "Ask them whether they have it, then say so: chancery circular resolve {ref} {letter} --sent, "
         "or --resend to send it again"
     ),
-    Step.WITHHELD: "If they should have it, correct the contacts: chancery contacts import FILE; " + _BY_HAND,
+    Step.WITHHELD: "If they should have it, correct the contacts: chancery contacts import FILE; " + _AGAIN + _BY_HAND,
 }
 
 _ENHANCED: Mapping[str, tuple[str, Step]] = {

@@ -133,6 +133,7 @@ class Report:
         zone: the zone in which people are told times.
         parent: the reference of the circular that this is a reminder of.
         schedules: its reminders and its scheduled sending.
+        resends_doubtful: it chose that a letter in doubt is sent again by itself.
         not_reminded: per reminder that was made (`ScheduleLine.what`) and reason: the names of those whom it passed over.
     """
 
@@ -153,6 +154,7 @@ class Report:
     letters: tuple[LetterLine, ...]
     schedules: tuple[ScheduleLine, ...] = field(default=())
     not_reminded: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    resends_doubtful: bool = False
 
     @cached_property
     def counts(self) -> dict[str, int]:

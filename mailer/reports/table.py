@@ -168,7 +168,8 @@ def _head(report: Report) -> RenderableType:
         plain(f"Of {local_day(report.date)}: {state}." + (f" Reminder of {report.parent}." if report.parent else "")),
     ]
     replies = f"Replies by {local_day(report.reply_by)}." if report.reply_by else ""
-    below = (sending_words(report), replies, size_words(report))
+    doubts = "A letter in doubt is sent again by itself: some may get it twice." if report.resends_doubtful else ""
+    below = (sending_words(report), replies, size_words(report), doubts)
     return Group(*lines, *(plain(line) for line in below if line))
 
 

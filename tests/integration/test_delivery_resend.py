@@ -216,7 +216,7 @@ async def test_a_withheld_address_of_a_letter_that_left_stays_withheld(
         await session.execute(update(Contact).where(Contact.address == "ended@x.example").values(valid_until=past))
     await send(app, circular, _Relay().memory)
     assert await resend.look(database, circular) == resend.Failed(0, 0, 1)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match=r"only withheld addresses are left.*resend TEST/2006/001 --letter"):
         await _resend(app, circular, expect=0)
 
 

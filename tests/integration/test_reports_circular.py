@@ -9,6 +9,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from rich.console import Console
 
 from lists.kinds import Role
 from mailer.circulars.states import CircularState, RecipientState
@@ -117,6 +118,16 @@ def test_counts_are_one_per_letter_state(report):
         "delivered": 0,
     }
     assert sum(value for key, value in counts.items() if key != "letters") == counts["letters"]
+
+
+def test_a_circular_that_sends_doubtful_letters_again_says_so(report):
+    """With `on_uncertain = "resend"` the head of the report says what that may do; else it says nothing of it."""
+    words = "A letter in doubt is sent again by itself: some may get it twice."
+    for chosen in (True, False):
+        buffer = io.StringIO()
+        for part in table.parts(dataclasses.replace(report, resends_doubtful=chosen)):
+            Console(file=buffer, width=100).print(part)
+        assert (words in buffer.getvalue()) is chosen
 
 
 def test_json_has_the_shape_of_the_plan(report):
