@@ -147,7 +147,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(prepared: Path, home: Path, row: Mapping[str, Any], *, pipelining: bool) -> AsyncIterator[Stage]:
+async def open_stage(
+    prepared: Path, home: Path, row: Mapping[str, Any], *, pipelining: bool, connections: int
+) -> AsyncIterator[Stage]:
     """Copy the home, start the relay that the row wants, and open the home with the settings that fit it."""
     from mailer.rehearsal.faults import Faults
 
@@ -159,7 +161,7 @@ async def open_stage(prepared: Path, home: Path, row: Mapping[str, Any], *, pipe
     async with Server(
         options, Faults.from_rules(row.get("faults", ())), clock=theirs, ca_file=home / "ca.pem"
     ) as server:
-        more: dict[str, Any] = {"connections": 2, **row.get("ours", {})}
+        more: dict[str, Any] = {"connections": connections, **row.get("ours", {})}
         if tls is not TlsMode.NONE:
             more["ca_file"] = str(server.ca_file)
         relay = Relay.model_validate({"host": "127.0.0.1", "port": server.port, "tls": tls.value, **more})
