@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import crash
 from tests.support.crash import Count, Field
+from tests.support.postgres import Server
 
 SEED = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(10**6))
 
@@ -63,6 +64,16 @@ def test_sigterm_leaves_no_doubt(ground: Field) -> None:
 def test_a_second_sigterm_leaves_the_open_letters_in_doubt(ground: Field) -> None:
     """Stopped at once, what was open is in doubt, at most a letter per connection, and nothing leaves twice."""
     count = crash.sending(ground, "SIGTERM twice", 2)
+    _well(count)
+    assert count.worst <= crash.OPEN
+
+
+@pytest.mark.parametrize(("kind", "strikes"), [(crash.KILLED_BESIDE, 3), (crash.FROZEN_BESIDE, 1)])
+def test_beside_another_sender_nothing_is_lost_and_nothing_sent_twice(
+    ground: Field, postgres: Server, kind: str, strikes: int
+) -> None:
+    """Of two processes that send from one PostgreSQL one is struck; the other takes over what it held: none lost, none twice."""
+    count = crash.together(ground, postgres, kind, strikes)
     _well(count)
     assert count.worst <= crash.OPEN
 

@@ -18,15 +18,17 @@ from pathlib import Path
 
 from tests.support import crash
 from tests.support.crash import Count
+from tests.support.postgres import pg_server
 
 #: Kind -> its part of the kills; those that are no kill come on top.
 _KILLS = {
-    "kill -9 while letters leave": 0.35,
+    "kill -9 while letters leave": 0.3,
     "kill -9 at any moment from the start": 0.25,
     "kill -9, and again in the recovery": 0.1,
     "power cut: journals torn, another boot": 0.1,
 }
 _APPROVING, _MIGRATING = 0.1, 0.1
+_BESIDE = {crash.KILLED_BESIDE: 0.05, crash.FROZEN_BESIDE: 0.025}
 _OTHERS = {"SIGSTOP beyond the lease, then kill -9": 0.05, "SIGTERM": 0.05, "SIGTERM twice": 0.05}
 
 #: What other programs do where they are killed while they send: our reading of their code and of what their users report.
@@ -80,6 +82,9 @@ def work(folder: Path, kills: int, seed: int) -> list[Count]:
     with crash.field_of(folder, seed) as ground:
         for kind, share in (_KILLS | _OTHERS).items():
             note(lambda kind=kind, share=share: crash.sending(ground, kind, _part(kills, share)))  # type: ignore[misc]  # bound now
+        with pg_server() as server:
+            for kind, share in _BESIDE.items():
+                note(lambda kind=kind, share=share: crash.together(ground, server, kind, _part(kills, share)))  # type: ignore[misc]  # bound now
     note(lambda: crash.approving(folder, chance, _part(kills, _APPROVING)))
     note(lambda: crash.migrating(folder, chance, _part(kills, _MIGRATING)))
     return found
@@ -94,7 +99,7 @@ def _line(count: Count, seconds: float | None = None) -> None:
         count.starts,
     )
     took = f"{seconds:>8.0f} s" if seconds is not None else ""
-    print(f"{count.kind:<42}" + "".join(f"{number:>10,}" for number in numbers) + took, flush=True)
+    print(f"{count.kind:<50}" + "".join(f"{number:>10,}" for number in numbers) + took, flush=True)
     for each in count.wrong:
         print(f"    WRONG: {each}", flush=True)
 
@@ -108,7 +113,7 @@ def main() -> int:
     )
     print(f"a relay that answers after {crash.ANSWER_MS} ms; every letter is counted in the relay's own file.")
     print(f"Machine: {os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}.\n")
-    print(f"{'strike':<42}" + "".join(f"{heading:>10}" for heading in _HEADINGS))
+    print(f"{'strike':<50}" + "".join(f"{heading:>10}" for heading in _HEADINGS))
     with tempfile.TemporaryDirectory(prefix="chancery-crash-") as name:
         found = work(Path(name), kills, seed)
     total = Count("all")

@@ -8,6 +8,7 @@ Starting Python and importing the house takes longer than what we strike at, so 
 (`multiprocessing`'s fork server, which has no thread, no event loop and no open file of a home). Each is a process in every other respect.
 """
 
+import asyncio
 import contextlib
 import json
 import multiprocessing
@@ -24,7 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from tests.support import office
+from tests.support.postgres import Server
 from tests.support.rig import PATIENCE, Home, Relay, relay_process, wait_for
 
 REFERENCE = "TEST/2006/001"
@@ -33,6 +37,8 @@ LETTERS, OPEN = 400, 10
 ANSWER_MS = 40
 #: Seconds without a sign of life after which others may take over; short, so that a stop beyond it is short.
 LEASE = 1.0
+
+_URL = "CHANCERY_DATABASE__URL"
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([
@@ -127,6 +133,9 @@ class Count:
 
 def rows(home: Home, question: str) -> list[tuple[Any, ...]]:
     """Ask the rows beside whoever writes them."""
+    if url := home.variables.get(_URL):
+        with psycopg.connect(url) as connection:
+            return connection.execute(question.encode()).fetchall()
     with closing(sqlite3.connect(f"file:{home.folder / 'chancery.sqlite3'}?mode=ro", uri=True, timeout=30)) as database:
         return database.execute(question).fetchall()
 
@@ -216,6 +225,9 @@ def field_of(folder: Path, seed: int) -> Iterator[Field]:
     with relay_process(folder, "relay", "", "--end-ms", str(ANSWER_MS), "--no-hash") as relay:
         yield Field(folder, relay, random.Random(seed), prepared)  # noqa: S311 - moments, not secrets
 
+
+KILLED_BESIDE = "two on PostgreSQL: kill -9 of one"
+FROZEN_BESIDE = "two on PostgreSQL: SIGSTOP of one beyond the lease"
 
 #: Strikes at a running command: gives the name of the machine's run for the next start, if that has changed.
 Strike = Callable[[Field, Home, Running], str | None]
@@ -316,14 +328,60 @@ def sending(ground: Field, kind: str, strikes: int) -> Count:
             running.end()
             now = in_doubt(home)  # the doubts of the strike before, which this start has taken in
             count.worst, doubts = max(count.worst, now - doubts), now
-            if rows(home, "SELECT state FROM circular")[0][0] == "sent":
+            if _is_sent(home):
                 break
+        _finish(home, count, doubts, boot)
+        audit(home, ground.since(since), count)
+    return count
+
+
+def _is_sent(home: Home) -> bool:
+    return bool(rows(home, "SELECT state FROM circular")[0][0] == "sent")
+
+
+def _finish(home: Home, count: Count, doubts: int, boot: str | None) -> None:
+    """A last start, without a strike, that has to end well."""
+    if not _is_sent(home):
         last = start(home, "circular", "send", REFERENCE, "--expect", str(LETTERS), boot=boot)
         count.starts += 1
         code = last.end()
-        count.worst = max(count.worst, in_doubt(home) - doubts)
         if code != (1 if in_doubt(home) else 0):
             count.wrong.append(f"the last start ends with {code}: {last.said[-2000:]}")
+    count.worst = max(count.worst, in_doubt(home) - doubts)
+
+
+def together(ground: Field, server: Server, kind: str, strikes: int) -> Count:
+    """Two processes send from one home on PostgreSQL; strike at one of them, start another in its place; then let them end, and count.
+
+    A frozen one is woken when the other has had time to take over what it held.
+    """
+    count = Count(kind)
+    number: signal.Signals = signal.SIGSTOP if kind == FROZEN_BESIDE else signal.SIGKILL
+    template = asyncio.run(server.upgraded())
+    office.make(ground.folder / f"shared{number}", LETTERS, settings=f'[database]\nurl = "{server.url(template)}"')
+    while count.strikes < strikes:
+        home, since, doubts = ground.home(), ground.size, 0
+        home.variables[_URL] = server.url(server.new(template))
+        pair = [start(home, "circular", "send", REFERENCE, "--expect", str(LETTERS))]
+        _letters_leave(ground, pair[0])
+        for _ in range(min(5, strikes - count.strikes)):
+            pair.append(start(home, "circular", "send", REFERENCE))
+            _letters_leave(ground, pair[0])
+            time.sleep(ground.chance.uniform(0, 0.3))
+            victim = pair.pop(ground.chance.randrange(2))
+            victim.strike(number)
+            if number is signal.SIGSTOP:
+                time.sleep(LEASE * ground.chance.uniform(1.5, 2.5))
+                victim.strike(signal.SIGCONT)
+            count.strikes, count.starts = count.strikes + 1, count.starts + 1
+            victim.end()
+            now = in_doubt(home)
+            count.worst, doubts = max(count.worst, now - doubts), now
+            if _is_sent(home):
+                break
+        pair[0].end()
+        count.starts += 1
+        _finish(home, count, doubts, None)
         audit(home, ground.since(since), count)
     return count
 
