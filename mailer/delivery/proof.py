@@ -205,7 +205,8 @@ async def _of_letters(session: AsyncSession, circular: int) -> list[str]:
 async def _frozen(session: AsyncSession, circular: int) -> list[str]:
     """Snapshot, letters and mailboxes against the entry of the approval."""
     c = Circular.__table__.c
-    names = ("state", "reference", "text_digest", "mailbox_digest", "lists_revision", "approved_by", "approved_at")
+    digests = ("text_digest", "mailbox_digest", "lists_revision")
+    names = ("state", "reference", *digests, "approved_by", "approved_at", "copy_of")
     row = (
         (await session.execute(select(*(stored(c[name]) for name in names)).where(c.id == circular))).mappings().first()
     )
@@ -230,6 +231,9 @@ async def _frozen(session: AsyncSession, circular: int) -> list[str]:
     ]
     if moment(row["approved_at"]) != at or row["approved_by"] not in {by, None}:
         told.append("it names another approver or another time of the approval")
+    copied = await _last(session, circular, "letter-copied")  # a circular's own chain names its copies too
+    if row["copy_of"] != (copied[0]["letter"] if copied and copied[0]["reference"] == row["reference"] else None):
+        told.append("the letter that it is a copy of is not the one that was copied")
     if snapshot is None:
         return [*told, "what its approval froze is missing"]
     return told + await _digests(session, circular, said, snapshot)

@@ -83,6 +83,23 @@ async def test_a_copy_to_another_address(database: Database, clock: ManualClock,
     assert _read(relay.received[-1].data)["To"] == "desk@x.example"
 
 
+@pytest.mark.parametrize("of_the_copy", [True, False])
+async def test_a_copy_that_is_said_to_be_another_is_named(
+    database: Database, clock: ManualClock, tmp_path: Path, of_the_copy: bool
+) -> None:
+    """Of which letter a circular is a copy is held against the register, for the copy and for what it was copied from."""
+    app, circular = await office(database, clock, tmp_path, addresses(1))
+    await send(app, circular, MemoryTransport())
+    made = await _copy(app, (await letters(database, circular))[0].id)
+    async with database.write() as session:
+        await session.execute(
+            update(Circular).where(Circular.id == (made if of_the_copy else circular)).values(copy_of=7)
+        )
+    async with database.read() as session:
+        found = await verify(session, lines=chain_lines, disagreements=chain_disagreements, chains=chains)
+    assert any("not the one that was copied" in str(fault) for fault in found.faults)
+
+
 async def test_who_has_answered_may_still_ask_for_a_copy(
     database: Database, clock: ManualClock, tmp_path: Path
 ) -> None:
