@@ -17,6 +17,7 @@ ACTIONS: Mapping[RecipientState, str] = {
     RecipientState.REFUSED: "letter-refused",
     RecipientState.EXPIRED: "letter-expired",
     RecipientState.UNCERTAIN: "letter-uncertain",
+    RecipientState.CANCELLED: "letter-cancelled",  # tried, and not again, for its circular was cancelled meanwhile
 }
 #: Some of them this, some that.
 PARTLY = "letter-partly"
@@ -27,9 +28,10 @@ _ORDER = (
     RecipientState.UNCERTAIN,
     RecipientState.DEFERRED,
     RecipientState.QUEUED,
+    RecipientState.CANCELLED,
     RecipientState.ACCEPTED,
 )
-_QUIET = {RecipientState.ACCEPTED, RecipientState.DEFERRED, RecipientState.QUEUED}
+_QUIET = {RecipientState.ACCEPTED, RecipientState.DEFERRED, RecipientState.QUEUED, RecipientState.CANCELLED}
 
 
 def action_of(changes: Sequence[Change]) -> str:
@@ -60,12 +62,25 @@ class AttemptLog:
         circular = self._references.get(run.circular, str(run.circular))
         for one in told:
             if one.changes:
-                _add(slice_, circular, one)
+                _add(slice_, circular, one.changes, one)
         slice_.write()
 
 
-def _add(slice_: logs.Slice, circular: str, told: Told) -> None:
-    claim, changes = told.claim, told.changes
+def log_settled(circular: str, changes: Sequence[Change]) -> None:
+    """Log what the journal of a process that has died says of its last attempts: the lines that it could not write itself."""
+    slice_ = logs.lines()
+    if slice_ is None:
+        return
+    by_attempt: dict[str | None, list[Change]] = {}
+    for change in changes:
+        by_attempt.setdefault(change.attempt, []).append(change)
+    for found in by_attempt.values():
+        _add(slice_, circular, found, None)
+    slice_.write()
+
+
+def _add(slice_: logs.Slice, circular: str, changes: Sequence[Change], told: Told | None) -> None:
+    """A line; *told* is None where another process made the attempt."""
     worst = worst_of(changes)
     reply = worst.reply
     slice_.add(
@@ -73,15 +88,15 @@ def _add(slice_: logs.Slice, circular: str, told: Told) -> None:
         logging.INFO if worst.state in _QUIET else logging.WARNING,
         action_of(changes),
         (
-            ("letter", claim.letter),
-            ("organization", claim.organization),
-            ("attempt", claim.attempt),
+            ("letter", worst.letter),
+            ("organization", told.claim.organization if told else None),
+            ("attempt", worst.attempt),
             ("relay", worst.relay),
             ("recipients", len(changes)),
             ("code", reply.code if reply else None),
             ("enhanced", reply.enhanced if reply else None),
-            ("ms", None if told.seconds is None else round(max(0.0, told.seconds) * 1000)),
-            ("size", told.size or None),
+            ("ms", round(max(0.0, told.seconds) * 1000) if told and told.seconds is not None else None),
+            ("size", (told.size or None) if told else None),
             ("tries", worst.tries),
             ("next", worst.next_at.isoformat(timespec="seconds") if worst.next_at else None),
         ),

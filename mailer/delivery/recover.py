@@ -24,6 +24,7 @@ from mailer.clock import Clock
 from mailer.database import Sessions
 from mailer.delivery import account
 from mailer.delivery.account import Change
+from mailer.delivery.attempts import log_settled
 from mailer.delivery.journal import FATES, Flight, Record, Relic, alive, relics, reply_of
 from mailer.delivery.models import Attempt, Batch
 from mailer.delivery.retry import next_try
@@ -144,6 +145,10 @@ class Recovery:
                 await account.record(session, circular, found, by="engine", at=now, action="recovered")
             await self._close_attempts(session, owner, [one for found in changes.values() for one in found], now)
             await self._free(session, owner, set(changes), now)
+            asked = select(Circular.id, Circular.reference).where(Circular.id.in_(changes))
+            names = (await session.execute(asked)).all()
+        for circular, name in names:
+            log_settled(name or str(circular), changes[circular])
         every = [change for found in changes.values() for change in found]
         doubts = sum(change.state is RecipientState.UNCERTAIN for change in every)
         back = sum(change.state is RecipientState.QUEUED for change in every)

@@ -15,10 +15,13 @@ from mailer import logs
 from mailer.app import App
 from mailer.clock import ManualClock
 from mailer.database import Database
+from mailer.delivery.batches import Batches
+from mailer.delivery.journal import Journal, boot_id
 from mailer.dispatch import sending
 from mailer.rehearsal.faults import Faults
 from mailer.rehearsal.server import Server
 from mailer.settings import Log, LogForm, LogPlace, Relay, Tls
+from mailer.transport.base import Fate, Reply, Result
 from tests.support import approved
 from tests.support.corpora import corpus
 from tests.unit.test_home_logs import restored
@@ -155,6 +158,38 @@ async def test_a_log_that_can_not_be_written_stops_nothing(
         "accepted",
     ]
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+async def test_the_last_attempts_of_a_dead_process_have_their_lines(
+    sqlite_database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """What its journal says is logged by whoever takes it in: a reply that came, content without one, and what never left."""
+    app, number = await approved.office(sqlite_database, clock, tmp_path, approved.addresses(3))
+    await app.delivery.start(number, by="anna")
+    journal = Journal(tmp_path / "journal", "1")
+    batches = Batches(sqlite_database, lease=dt.timedelta(seconds=120))
+    run = await batches.take(number, 1, owner=journal.name, boot=boot_id(), now=clock.now())
+    assert run is not None
+    first, second, _ = await batches.turn(run, [], 3, relay="main", now=clock.now())
+    journal.begun(first.attempt, clock.now(), [], "0" * 64)
+    said = Result(first.targets[0].id, Fate.ACCEPTED, reply=Reply(250, "2.0.0", "2.0.0 Ok"))
+    journal.answered(first.attempt, clock.now(), [said])
+    journal.begun(second.attempt, clock.now(), [], "0" * 64)
+    journal.close(remove=False)
+    logs.set_up(Log(to=LogPlace.FILE, format=LogForm.JSON), tmp_path)
+    async with sending(app, what="test"):
+        pass
+    lines = {line["letter"]: line for line in json_lines(tmp_path / "chancery.log")}
+    assert [lines[number]["action"] for number in (1, 2, 3)] == [
+        "letter-accepted",
+        "letter-uncertain",
+        "letter-returned",
+    ]
+    assert (lines[1]["circular"], lines[1]["attempt"], lines[1]["reply"]) == (
+        "TEST/2006/001",
+        first.attempt,
+        "2.0.0 Ok",
+    )
 
 
 def line_with(reply: str, form: LogForm, folder: Path) -> str:
