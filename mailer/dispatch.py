@@ -19,6 +19,7 @@ from mailer.circulars.frozen import Frozen
 from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular
 from mailer.circulars.states import CircularState
+from mailer.delivery import archive
 from mailer.delivery.attempts import AttemptLog
 from mailer.delivery.batches import Batches, Watch
 from mailer.delivery.journal import Journal, boot_id
@@ -39,6 +40,7 @@ from mailer.settings import Bounces, Settings
 from mailer.transport import access
 from mailer.transport.base import Transport
 from mailer.transport.pool import SmtpTransport
+from mailer.wake import Call
 
 log = logging.getLogger(__name__)
 
@@ -133,11 +135,16 @@ class Sending:
         if not self.app.database.sqlite:
             watchers.append(asyncio.create_task(self._look_for_the_dead()))
         try:
-            await self.engine.work({"send": self._sender}, self.app.settings.delivery.slots, until=until)
+            await self.engine.work({"send": self._send}, self.app.settings.delivery.slots, until=until)
         finally:
             for watcher in watchers:
                 watcher.cancel()
             await asyncio.gather(*watchers, return_exceptions=True)
+
+    async def _send(self, call: Call) -> None:
+        await self._sender(call)
+        if self.app.settings.delivery.archive:
+            await archive.keep(self.app.database, int(call.args["circular"]), self._sender.load)
 
     def trouble(self) -> str | None:
         """What a relay's last failure was, if nothing has gone well since."""
@@ -232,6 +239,8 @@ async def sending(
             app, journal, recovery, make_transport or (lambda relay: smtp_transport(app, relay)), told, watch
         )
         built.recovered = recovered
+        if app.settings.delivery.archive:
+            await archive.keep_all(app.database, built._sender.load)  # noqa: SLF001 - the root that built it
         try:
             yield built
         finally:

@@ -152,6 +152,7 @@ class Delivery(Section):
     longest_retry: Seconds = 4 * 3600
     give_up_after: Seconds = 4 * 86400
     ask_after: Annotated[float, Field(ge=0)] = 3 * 86400
+    archive: bool = False
     stop_wait: Seconds = 660
     slots: Annotated[int, Field(ge=1, le=64)] = 4
     journal: str = "journal"

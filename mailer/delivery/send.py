@@ -91,7 +91,7 @@ class Sender:
         """
         self.batches, self.clock, self.settings, self.journal = batches, clock, settings, journal
         self.boot, self.brakes, self.hold, self.chance = boot, brakes, hold, chance
-        self._load, self._line = load, line
+        self.load, self._line = load, line
         #: threads that sign letters; none is started before there is one to sign
         self.signing = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="signing")
         #: attempts whose content began and whose outcome is not yet in the database
@@ -118,7 +118,7 @@ class Sender:
         if run is None:
             return
         try:
-            frozen = await self._load(circular)
+            frozen = await self.load(circular)
             line = self._line(frozen)
         except ChanceryError as error:
             await self.batches.leave(run, [], now=self.clock.now())

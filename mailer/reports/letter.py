@@ -12,15 +12,17 @@ from lists.roll import Roll
 from mailer.circulars.compose import Composed, LetterRow, merge, rendered, sign
 from mailer.circulars.keys import Keys
 from mailer.circulars.loading import load_frozen
-from mailer.circulars.models import Circular, Letter, Recipient
+from mailer.circulars.models import Circular, Letter, Recipient, Snapshot
 from mailer.circulars.states import RecipientState
+from mailer.delivery.archive import kept
 from mailer.delivery.models import Attempt, Outcome
 from mailer.errors import ChanceryError, SettingsError
 from mailer.replies.find import addressed, pick
 from mailer.replies.models import Reply
 from mailer.replies.service import answers_to
-from mailer.reports.delivery import letter_lines, literal
+from mailer.reports.delivery import domain_of, letter_lines, literal
 from mailer.reports.lines import LetterLine
+from mailer.transport.base import Payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,16 +201,9 @@ async def bytes_again(session: AsyncSession, letter_id: int, *, now: dt.datetime
     is not among them any more, the rest of it is made.
 
     Raises:
-        CannotDo: another version of the program approved it.
+        CannotDo: another version of the program approved it, and its bytes were not kept.
     """
     letter, row = await _row(session, letter_id, now)
-    frozen = await load_frozen(session, letter.circular_id, keys)
-    merged, signer, unsigned = merge(frozen, row), None, None
-    try:
-        signer = frozen.signer
-    except SettingsError as error:
-        unsigned = str(error)
-    made = sign(merged, signer)
     # the register vouches for outcomes, not for the letter's own column
     told = await session.scalar(
         select(Outcome.sha256)
@@ -217,6 +212,17 @@ async def bytes_again(session: AsyncSession, letter_id: int, *, now: dt.datetime
         .limit(1)
     )
     sent = told or (letter.sha256 if letter.left_at is not None else None)
+    if sent is not None and (data := await kept(session, sent)) is not None:
+        document = await session.scalar(select(Snapshot.document).where(Snapshot.circular_id == letter.circular_id))
+        name = f"<{letter.token}@{domain_of(document)}>"
+        return Bytes(Composed(Payload(data, ()), sent, name, len(data)), as_sent=True, sent_sha256=sent)
+    frozen = await load_frozen(session, letter.circular_id, keys)
+    merged, signer, unsigned = merge(frozen, row), None, None
+    try:
+        signer = frozen.signer
+    except SettingsError as error:
+        unsigned = str(error)
+    made = sign(merged, signer)
     return Bytes(made, None if sent is None or unsigned else made.sha256 == sent, sent, unsigned)
 
 

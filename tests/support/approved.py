@@ -43,6 +43,7 @@ async def office(
     chosen: Settings = SETTINGS,
     *,
     on_uncertain: str = "ask",
+    enclosure: bytes = b"",
 ) -> tuple[App, int]:
     """Organizations with these mailboxes (the first under To, the others under Cc), and an approved circular for all of them.
 
@@ -58,8 +59,11 @@ async def office(
                 await contacts.add(session, row.id, Mail(address, role=Role.CC if place else Role.TO))
     folder = home / "meeting"
     folder.mkdir()
-    (folder / "circular.toml").write_text(f'on_uncertain = "{on_uncertain}"\n{CIRCULAR}', encoding="utf-8")
-    (folder / "letter.en.md").write_text(TEXT, encoding="utf-8")
+    enclosed = '\n[[enclosures]]\ntitle = { en = "Paper" }\nfile = "paper.pdf"\n' if enclosure else ""
+    told = f'on_uncertain = "{on_uncertain}"\n{CIRCULAR}{enclosed}'
+    (folder / "circular.toml").write_text(told, encoding="utf-8")
+    (folder / "letter.en.md").write_text(TEXT + ("\nA paper is enclosed.\n" if enclosure else ""), encoding="utf-8")
+    (folder / "paper.pdf").write_bytes(enclosure)
     drafted = await circulars.new(app.desk, folder, by="anna")
     approved = await circulars.approve(app.desk, drafted.id, by="bert")
     assert not approved.stopped, [finding.line for finding in approved.stopped]
