@@ -373,14 +373,14 @@ async def test_a_moments_trouble_with_the_database_holds_no_circular(
     """A snapshot that could not be read this once is read again; it is not a reason for which a person is needed."""
     app, circular = await office(database, clock, tmp_path, addresses(1))
     async with running(app, MemoryTransport()) as made:
-        load, failures = made._sender._load, iter([DatabaseError("the disk reports an error", where="here")])
+        load, failures = made._sender.load, iter([DatabaseError("the disk reports an error", where="here")])
 
         async def once(number: int) -> Any:
             for error in failures:
                 raise error
             return await load(number)
 
-        made._sender._load = once
+        made._sender.load = once
         await made.delivery.start(circular, by="anna")
         with suppress(TimeoutError, ChanceryError):
             async with asyncio.timeout(3):
