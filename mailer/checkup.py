@@ -331,6 +331,9 @@ def signatures(settings: Settings, home: Path) -> Iterator[Line]:
             yield replace(_red(title, unread), light=Light.YELLOW)
         if signer is None:
             continue
+        path = home / (settings.senders[name].dkim.key_file or "")
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            yield Line(title, Light.RED, f"others can read {path}", f"chmod 600 {path}")
         what = f"DKIM by {signer.domain}, RSA {signer.key.bits} bits. The DNS must have this record: {signer.record}"
         if signer.key.bits < ADVISED:
             mend = f"make a key of {ADVISED} bits, under another selector: openssl genrsa -out FILE {ADVISED}"

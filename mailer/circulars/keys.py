@@ -108,8 +108,8 @@ def _load(path: Path, where: str) -> Key:
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).lower()
         raise SettingsError(f"{path} can't be read ({why})", where=where, remedy=remedy) from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise SettingsError(f"others on this machine can read {path}", where=where, remedy=f"run: chmod 600 {path}")
+    if mode & stat.S_IRWXO:
+        raise SettingsError(f"{path} is open to others on this machine", where=where, remedy=f"Run: chmod 600 {path}")
     try:
         return read_key(pem, str(path))
     except BadInput as error:

@@ -84,6 +84,7 @@ async def prepare(session: AsyncSession, circular: Circular, desk: Desk) -> Prep
     sender = desk.settings.senders.get(document.sender)
     if texts is None or reminders is None or sender is None:
         return made
+    sender = snapshot.as_mailed(sender)
     try:
         calendars = _calendars(made, sender)
     except BadInput as error:

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lists.address import normalise
 from mailer.circulars.document import Document
 from mailer.circulars.frozen import COMPOSER, boundary
 from mailer.circulars.numbering import of_reminder
@@ -13,6 +14,12 @@ from mailer.letters.languages import text_in
 from mailer.mime import invite
 from mailer.mime.signing import Signer
 from mailer.settings import Sender
+
+
+def as_mailed(sender: Sender) -> Sender:
+    """*sender* with its addresses as headers and relays take them: a domain beyond ASCII as A-labels."""
+    given = {field: getattr(sender, field) for field in ("address", "reply_to", "bounces")}
+    return sender.model_copy(update={field: value and normalise(value) for field, value in given.items()})
 
 
 def build(
@@ -30,7 +37,7 @@ def build(
     Args:
         document: the draft.
         reference: the circular's.
-        sender: whose mailbox it leaves from.
+        sender: whose mailbox it leaves from, `as_mailed`.
         signer: who signs its letters.
         texts: compiled letters by `text_key`.
         reminder_texts: the same for each of the document's reminders, in order.

@@ -1,5 +1,6 @@
 """A circular that is signed: what its approval freezes, and what happens when the key is not what it was."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,9 @@ def test_the_doctor_looks_at_keys(tmp_path: Path, home: Home):
         (letter,) = relay.letters()
         assert letter["size"] > 2000
         put(home.folder, "now.key", mode=0o640)
-        assert "mend: run: chmod 600" in home.run("doctor", expect=1).stdout
+        assert "mend: chmod 600" in home.run("doctor", expect=1).stdout
+        put(home.folder, "now.key", mode=0o604)
+        assert "mend: Run: chmod 600" in home.run("doctor", expect=1).stdout
         (home.folder / "now.key").unlink()
         assert "no such file" in home.run("doctor", expect=1).stdout
 
@@ -132,3 +135,20 @@ def test_a_draft_whose_key_can_not_be_used_is_not_approved(home: Home):
     words = " ".join(done.stdout.split())
     assert "senders.secretariat.dkim.key_file" in words
     assert "openssl genrsa" in words
+
+
+def test_a_domain_beyond_ascii_signs_by_its_name_in_the_dns(tmp_path: Path):
+    """Readers' programs and the DNS know it by its A-labels: so it stands in From, in the Message-ID and in the signature."""
+    put(tmp_path, "idn.key")
+    sender = """[senders.secretariat]
+name = "Secretariat"
+address = "circulars@sécrétariat.example"
+reply_to = "reply@sécrétariat.example"
+"""
+    signed = SIGNED.replace("now.key", str(tmp_path / "idn.key"))
+    home = office.make(tmp_path / "home", 1, settings=sender + signed)
+    home.run("circular", "rehearse", REFERENCE, "--out", str(tmp_path / "out"))
+    (letter,) = (each.read_bytes() for each in (tmp_path / "out").glob("*.eml"))
+    domain = "xn--scrtariat-b4ac.example"
+    assert f"From: Secretariat <circulars@{domain}>\r\nReply-To: reply@{domain}\r\n".encode() in letter
+    assert dkimpy_verifies(letter, replace(signer(), domain=domain).record)
