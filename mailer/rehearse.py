@@ -199,7 +199,9 @@ def _harmless(real: Settings) -> Settings:
     A journal folder with a full path would be the real one: its relics would be taken in here, and lost there.
     """
     approval = real.approval.model_copy(update={"two_people": False})
-    delivery = real.delivery.model_copy(update={"journal": Delivering.model_fields["journal"].default})
+    delivery = real.delivery.model_copy(
+        update={"journal": Delivering.model_fields["journal"].default, "archive": False}
+    )
     return real.model_copy(update={"approval": approval, "delivery": delivery})
 
 
