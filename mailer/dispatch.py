@@ -20,18 +20,24 @@ from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular
 from mailer.circulars.states import CircularState
 from mailer.delivery import archive
+from mailer.delivery.allot import Line, Ways
 from mailer.delivery.attempts import AttemptLog
 from mailer.delivery.batches import Batches, Watch
+from mailer.delivery.daily import Days
+from mailer.delivery.domains import Domains
 from mailer.delivery.journal import Journal, boot_id
 from mailer.delivery.models import Batch
+from mailer.delivery.obstacles import Obstacles
 from mailer.delivery.pace import Pace
 from mailer.delivery.recover import Recovered, Recovery, leaves_open
-from mailer.delivery.send import Brakes, Line, Sender
+from mailer.delivery.routes import road_of
+from mailer.delivery.send import Brakes, Sender
 from mailer.delivery.service import Delivery, epoch
+from mailer.delivery.tokens import Buckets
 from mailer.delivery.waking import Waking
 from mailer.engine.embedded import Embedded
 from mailer.engine.lock import HomeLock
-from mailer.errors import DatabaseError, SettingsError
+from mailer.errors import DatabaseError
 from mailer.homes import refuse_network
 from mailer.replies import service as replies
 from mailer.schedule.firing import Firing
@@ -72,20 +78,12 @@ async def others_at_work(app: App, circular_id: int) -> bool:
 
 
 def relay_of(settings: Settings, frozen: Frozen) -> str:
-    """The name of the relay that a circular goes to.
+    """The name of the relay that a circular goes to, where nothing is in the way.
 
     Raises:
         SettingsError: its sender, or that one's relay, is no longer in the settings.
     """
-    key = frozen.document["sender"]["key"]
-    sender = settings.senders.get(key)
-    if sender is None:
-        raise SettingsError(
-            "there is no such sender any more", where=f"senders.{key}", remedy="put it back into chancery.toml"
-        )
-    if sender.relay not in settings.relays:
-        raise SettingsError("there is no such relay", where=f"relays.{sender.relay}", remedy="add it to chancery.toml")
-    return sender.relay
+    return road_of(settings, frozen.document["sender"]["key"]).own[0]
 
 
 def smtp_transport(app: App, relay: str) -> Transport:
@@ -120,6 +118,7 @@ class Sending:
     _sender: Sender
     _brakes: Brakes
     _recovery: Recovery
+    _obstacles: Obstacles
     _lines: dict[str, Line] = field(default_factory=dict)
     #: what the processes that died before us had left
     recovered: Recovered = field(default_factory=Recovered)
@@ -131,6 +130,7 @@ class Sending:
 
     async def work(self, *, until: Callable[[dt.datetime | None], bool] | None = None) -> None:
         """Send until stopped, or until *until* says that it is enough (see `Embedded.work`)."""
+        await self._obstacles.begin()
         watchers = [asyncio.create_task(self._watch())]
         if not self.app.database.sqlite:
             watchers.append(asyncio.create_task(self._look_for_the_dead()))
@@ -147,8 +147,9 @@ class Sending:
             await archive.keep(self.app.database, int(call.args["circular"]), self._sender.load)
 
     def trouble(self) -> str | None:
-        """What a relay's last failure was, if nothing has gone well since."""
-        return next((line.pace.trouble.why for line in self._lines.values() if line.pace.trouble), None)
+        """What the relays' last failures were, if nothing has gone well since."""
+        told = [(line.name, line.closed(self.app.clock.now()) or line.pace.trouble) for line in self._lines.values()]
+        return "; ".join(f"{name}: {one.why}" for name, one in told if one is not None) or None
 
     async def _watch(self) -> None:
         """See circulars that another process has paused or cancelled before their next content starts."""
@@ -273,7 +274,10 @@ def _build(
         ),
     )
     engine = Embedded([batches], app.clock)
+    tokens = Buckets(app.clock)
+    domains, days = Domains(app.clock, app.settings.pace, tokens), Days(app.database, app.clock)
     delivery = Delivery(sessions=app.database, clock=app.clock, hooks=app.hooks, hand_on=engine.hand_on)
+    obstacles = Obstacles(app.database, app.clock, delivery.note_relay)
     brakes = Brakes()
     lines: dict[str, Line] = {}
     kept: dict[int, Frozen] = {}
@@ -289,17 +293,21 @@ def _build(
             kept[circular_id] = frozen
         return kept[circular_id]
 
-    def line(frozen: Frozen) -> Line:
-        name = relay_of(app.settings, frozen)
+    def line(name: str) -> Line:
         if name not in lines:
             relay = app.settings.relays[name]
             lines[name] = Line(
                 name,
                 make_transport(name),
-                Pace(app.clock, per_minute=relay.per_minute),
+                Pace(app.clock, per_minute=relay.per_minute, tokens=tokens, key=f"relay:{name}"),
                 lambda made, token: reverse_path(relay.bounces, made, token),
+                per_day=relay.recipients_per_day,
             )
         return lines[name]
+
+    def ways(frozen: Frozen, spread: float | None) -> Ways:
+        road = road_of(app.settings, frozen.document["sender"]["key"])
+        return Ways(road=road, line=line, domains=domains, days=days, tokens=tokens, clock=app.clock, spread=spread)
 
     handler = Sender(
         batches=batches,
@@ -309,8 +317,10 @@ def _build(
         boot=boot_id(),
         brakes=brakes,
         load=load,
-        line=line,
+        ways=ways,
         hold=delivery.hold,
+        obstacles=obstacles,
+        crowded=engine.crowded,
     )
 
     async def reconcile() -> None:
@@ -324,7 +334,7 @@ def _build(
         reconcile=reconcile,
         told=told,
     )
-    return Sending(app, engine, delivery, ticker, handler, brakes, recovery, lines)
+    return Sending(app, engine, delivery, ticker, handler, brakes, recovery, obstacles, lines)
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,10 @@ from mailer.circulars.states import CircularState, RecipientState
 from mailer.clock import ManualClock
 from mailer.delivery.batches import Told
 from mailer.delivery.claims import Run
+from mailer.delivery.routes import road_of
 from mailer.delivery.service import Delivery, Progress
 from mailer.dispatch import Sending, sending
-from mailer.errors import CannotDo, Defect, NotAllowedNow, SettingsError
+from mailer.errors import CannotDo, Defect, NotAllowedNow
 from mailer.rehearsal.faults import Faults
 from mailer.rehearsal.rules import Manner, Rule
 from mailer.rehearsal.server import Options, Server, TlsMode
@@ -186,11 +187,7 @@ def _options(relay: Relay) -> Options:
 
 
 def _relay_of(settings: Settings, circular: Circular) -> Relay:
-    sender = settings.senders.get(circular.sender)
-    if sender is None or sender.relay not in settings.relays:
-        missing = f"senders.{circular.sender}" if sender is None else f"relays.{sender.relay}"
-        raise SettingsError("it is not in the settings", where=missing, remedy="add it to chancery.toml")
-    return settings.relays[sender.relay]
+    return settings.relays[road_of(settings, circular.sender).own[0]]
 
 
 def _harmless(real: Settings) -> Settings:

@@ -14,6 +14,11 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
+def as_names(value: str | list[str]) -> tuple[str, ...]:
+    """One name, or several in order."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 class Section(BaseModel):
     """A frozen part of the settings; unknown keys are errors."""
 
@@ -122,9 +127,39 @@ class Sender(Section):
     name: Text
     address: str
     reply_to: str | None = None
-    relay: str = "main"
+    relay: str | list[str] = "main"
     bounces: str | None = None
     dkim: Dkim = Dkim()
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """The relays that take its mail, in order of preference."""
+        return as_names(self.relay)
+
+
+class Route(Section):
+    """Recipients whose letters go by other relays than the sender's own."""
+
+    domains: list[str] = []
+    relay: str | list[str] = "main"
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """The relays, in order of preference."""
+        return as_names(self.relay)
+
+
+class DomainPace(Section):
+    """How fast letters go to one domain of recipients; 0: no limit."""
+
+    per_minute: Annotated[int, Field(ge=0)] = 0
+    connections: Annotated[int, Field(ge=0, le=500)] = 0
+
+
+class Pace(DomainPace):
+    """How fast letters go to any one domain of recipients, and to some of them."""
+
+    domains: dict[str, DomainPace] = {}
 
 
 class Issuer(Section):
@@ -235,8 +270,10 @@ class Settings(Section):
 
     relays: dict[str, Relay] = {}
     senders: dict[str, Sender] = {}
+    routes: dict[str, Route] = {}
     issuers: dict[str, Issuer] = {}
     approval: Approval = Approval()
+    pace: Pace = Pace()
     delivery: Delivery = Delivery()
     roll: Roll = Roll()
     calendar: Calendar = Calendar()

@@ -3,7 +3,7 @@
 import ipaddress
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -27,7 +27,7 @@ _PORTS = {465: Tls.IMPLICIT, 587: Tls.STARTTLS, 25: Tls.STARTTLS}
 
 def problems(settings: Settings) -> Iterator[Problem]:
     """All that is wrong, in the order of the sections."""
-    for section in ("relays", "senders", "issuers"):
+    for section in ("relays", "senders", "routes", "issuers"):
         for name in getattr(settings, section):
             if not _NAME.fullmatch(name):
                 yield Problem(
@@ -39,6 +39,7 @@ def problems(settings: Settings) -> Iterator[Problem]:
         yield from _sender(("senders", name), sender, list(settings.relays))
     yield from _one_mailbox(settings)
     yield from _signed_twice(settings)
+    yield from _routes(settings)
     for name, issuer in settings.issuers.items():
         for field, text in issuer:
             yield from _text(("issuers", name, field), text)
@@ -212,10 +213,7 @@ def _no_token_url(url: str) -> str | None:
 def _sender(key: Key, sender: Sender, relays: list[str]) -> Iterator[Problem]:
     from lists.address import normalise
 
-    if sender.relay not in relays:
-        hint = near(sender.relay, relays)
-        remedy = f"add a section [relays.{sender.relay}] with its host" + (f"; or {hint.rstrip('?')}" if hint else "")
-        yield Problem((*key, "relay"), f"there is no relay {sender.relay}", remedy)
+    yield from _relays((*key, "relay"), sender.relays, relays)
     for field in ("address", "reply_to", "bounces"):
         value = getattr(sender, field)
         if value is None:
@@ -255,11 +253,12 @@ def _dkim(key: Key, sender: Sender) -> Iterator[Problem]:
 def _signed_twice(settings: Settings) -> Iterator[Problem]:
     """Senders who sign what their provider changes, and signs itself."""
     for name, sender in settings.senders.items():
-        relay = settings.relays.get(sender.relay)
-        if sender.dkim.begun and relay is not None and relay.preset in _OWN_MAILBOX:
+        presets = [settings.relays[one].preset for one in sender.relays if one in settings.relays]
+        theirs = next((preset for preset in presets if preset in _OWN_MAILBOX), None)
+        if sender.dkim.begun and theirs is not None:
             yield Problem(
                 ("senders", name, "dkim"),
-                f"{relay.preset} may put its own Message-ID in the place of ours, which breaks our signature",
+                f"{theirs} may put its own Message-ID in the place of ours, which breaks our signature",
                 "leave it out and let the provider sign",
                 stops=False,
             )
@@ -268,16 +267,57 @@ def _signed_twice(settings: Settings) -> Iterator[Problem]:
 def _one_mailbox(settings: Settings) -> Iterator[Problem]:
     """Senders whose provider takes letters from their own mailbox only, with bounces to another (config/presets)."""
     for name, sender in settings.senders.items():
-        relay = settings.relays.get(sender.relay)
-        if relay is None or relay.preset not in _OWN_MAILBOX or sender.bounces is None:
+        if sender.bounces is None:
             continue
-        if relay.bounces is Bounces.PLAIN and sender.bounces.lower() != sender.address.lower():
-            yield Problem(
-                ("senders", name, "bounces"),
-                f"{relay.preset} takes letters with the mailbox itself as envelope sender, and this is another one",
-                "delete it, or make sure that the login may send as that mailbox",
-                stops=False,
-            )
+        for relay in (settings.relays[one] for one in sender.relays if one in settings.relays):
+            if relay.preset not in _OWN_MAILBOX:
+                continue
+            if relay.bounces is Bounces.PLAIN and sender.bounces.lower() != sender.address.lower():
+                yield Problem(
+                    ("senders", name, "bounces"),
+                    f"{relay.preset} takes letters with the mailbox itself as envelope sender, and this is another one",
+                    "delete it, or make sure that the login may send as that mailbox",
+                    stops=False,
+                )
+
+
+def _relays(key: Key, named: Sequence[str], relays: list[str]) -> Iterator[Problem]:
+    if not named:
+        yield Problem(key, "it names no relay", 'write it as "main", or ["main", "second"]')
+    for name in named:
+        if name not in relays:
+            hint = near(name, relays)
+            remedy = f"add a section [relays.{name}] with its host" + (f"; or {hint.rstrip('?')}" if hint else "")
+            yield Problem(key, f"there is no relay {name}", remedy)
+    if len(set(named)) < len(named):
+        yield Problem(key, "it names a relay twice", "name each once")
+
+
+def _routes(settings: Settings) -> Iterator[Problem]:
+    """Routes by domain, and the domains that have a pace of their own."""
+    seen: dict[str, str] = {}
+    for name, route in settings.routes.items():
+        key = ("routes", name)
+        yield from _relays((*key, "relay"), route.relays, list(settings.relays))
+        if not route.domains:
+            yield Problem((*key, "domains"), "it is for no domain", 'write it as domains = ["example.org"]')
+        for domain in route.domains:
+            yield from _domain((*key, "domains"), domain.removeprefix("*."))
+            if seen.setdefault(domain.lower(), name) != name:
+                yield Problem((*key, "domains"), f"{domain} is in the route {seen[domain.lower()]} too", "keep one")
+    for domain in settings.pace.domains:
+        yield from _domain(("pace", "domains", domain), domain)
+
+
+def _domain(key: Key, domain: str) -> Iterator[Problem]:
+    from lists.address import normalise
+
+    try:
+        normalise(f"office@{domain}")
+    except BadInput:
+        yield Problem(
+            key, f"{domain!r} is no mail domain", "write what stands after the @ of an address, such as example.org"
+        )
 
 
 def _text(key: Key, text: Text) -> Iterator[Problem]:

@@ -26,7 +26,7 @@ PREFIX = "CHANCERY_"
 #: Variables with our prefix that are no settings.
 OTHER_VARIABLES = frozenset({"CHANCERY_HOME", "CHANCERY_COORDINATOR", "CHANCERY_SHARED"})
 HIDDEN = "******"
-_NAMED = ("relays", "senders", "issuers")
+_NAMED = ("relays", "senders", "routes", "issuers")
 
 
 class SettingsProblems(SettingsError):

@@ -79,7 +79,9 @@ class Tried:
 
 def ways(settings: Settings) -> list[tuple[str, str]]:
     """Each sender with each of its relays that the settings have."""
-    return [(key, sender.relay) for key, sender in settings.senders.items() if sender.relay in settings.relays]
+    return [
+        (key, relay) for key, sender in settings.senders.items() for relay in sender.relays if relay in settings.relays
+    ]
 
 
 def recipient(address: str) -> str:

@@ -18,6 +18,7 @@ class Call:
         args: small numbers or words for the handler.
         at: not before this time; None: now.
         urgency: higher goes first.
+        group: whose work it is; groups share what can run at once.
     """
 
     kind: str
@@ -25,6 +26,7 @@ class Call:
     args: Mapping[str, int | str] = field(default_factory=dict)
     at: dt.datetime | None = None
     urgency: int = 0
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,9 +178,10 @@ def _settings(document: Document, settings: Settings) -> Iterator[Finding]:
         known = ", ".join(settings.senders) or "none yet"
         what = f"the settings have no sender {document.sender!r}"
         yield unknown("sender-unknown", document.where("sender"), what, f"known: {known}", document.sender)
-    elif sender.relay not in settings.relays:
-        what = f"the sender {document.sender!r} leaves by the relay {sender.relay!r}, which the settings lack"
-        yield unknown("relay-unknown", "chancery.toml", what, f"add [relays.{sender.relay}]", sender.relay)
+    for relay in sender.relays if sender else ():
+        if relay not in settings.relays:
+            what = f"the sender {document.sender!r} leaves by the relay {relay!r}, which the settings lack"
+            yield unknown("relay-unknown", "chancery.toml", what, f"add [relays.{relay}]", relay)
     if sender is not None and isinstance(sender.name, dict):
         for language in document.languages:
             if not sender.name.get(language):

@@ -50,6 +50,8 @@ class Circular(Base):
     on_uncertain: Mapped[str] = mapped_column(String(10), default="ask")
     #: why it is held, where it is
     held_why: Mapped[str | None] = mapped_column(Text)
+    #: its letters are spread so that the last leaves by then; None: as fast as they may go
+    finish_by: Mapped[dt.datetime | None]
     started_at: Mapped[dt.datetime | None]
     finished_at: Mapped[dt.datetime | None]
 

@@ -33,18 +33,16 @@ def send(
         from mailer.circulars.states import CircularState
         from mailer.cli import running
         from mailer.errors import HomeBusy
-        from mailer.transport.probe import probe
 
         circular_id, sender, letters, begun = await look(application, ident)
         slept = begun and await _slept(application, circular_id)
         if slept or not begun:
             confirm(letters, expect, f"circular send {ident}")
-        relay = application.settings.senders[sender].relay
         try:
             async with dispatch.sending(application, what="send") as sending:
                 if begun and (now := await application.delivery.progress(circular_id)).state is CircularState.SENT:
                     return running.tell(now)  # the journal of a process that ended badly told the last of it
-                await probe(relay, application.settings.relays[relay], application.home)
+                await _probe_first(application, sender)
                 await sending.delivery.start(circular_id, by=application.by, expect=None if begun else expect)
                 with running.signals(sending) as taken:
                     async with running.progress_bar(application.delivery, circular_id):
@@ -77,16 +75,31 @@ async def look(application: Any, ident: str) -> tuple[int, str, int, bool]:
     from mailer.circulars.desk import find
     from mailer.circulars.models import Letter
     from mailer.circulars.states import CircularState
-    from mailer.errors import SettingsError
+    from mailer.delivery.routes import road_of
 
     async with application.database.read() as session:
         circular = await find(session, ident)
         letters = await session.scalar(select(func.count()).where(Letter.circular_id == circular.id)) or 0
-    sender = application.settings.senders.get(circular.sender)
-    if sender is None or sender.relay not in application.settings.relays:
-        missing = f"senders.{circular.sender}" if sender is None else f"relays.{sender.relay}"
-        raise SettingsError("it is not in the settings", where=missing, remedy="add it to chancery.toml")
+    road_of(application.settings, circular.sender)
     return circular.id, circular.sender, letters, circular.state == CircularState.SENDING
+
+
+async def _probe_first(application: Any, sender: str) -> None:
+    """Whether one of the sender's relays answers; what the first one says where none does."""
+    from mailer.errors import ChanceryError
+    from mailer.transport.probe import probe
+
+    failures: list[ChanceryError] = []
+    for name in application.settings.senders[sender].relays:
+        try:
+            await probe(name, application.settings.relays[name], application.home)
+        except ChanceryError as error:
+            failures.append(error)
+        else:
+            for failure in failures:
+                context.err.print(f"{failure} Letters go by {name} meanwhile.", markup=False)
+            return
+    raise failures[0]
 
 
 def confirm(letters: int, expect: int | None, where: str) -> int:

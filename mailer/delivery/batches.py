@@ -22,10 +22,14 @@ from mailer.database import Sessions, after_commit
 from mailer.delivery import account
 from mailer.delivery.account import Change
 from mailer.delivery.claims import Claim, NoLongerDue, Run, claim, nothing_lapses
+from mailer.delivery.due import WAITING, Waiting, Wanted, waiting
 from mailer.delivery.models import Attempt, Batch
 from mailer.delivery.settling import doubt, given_up, is_cancelled, settle_batch, settle_circular, still_open
 from mailer.delivery.waking import Waking
 from mailer.wake import Call
+
+#: Letters that are to have left by a time are spread over this part of what is left until then: some will take longer.
+_IN_TIME = 0.95
 
 
 class Fenced(Exception):
@@ -171,10 +175,15 @@ class Batches:
 
     # --- turns ----------------------------------------------------------------------------------------------------
 
+    async def waiting(self, run: Run, now: dt.datetime) -> list[Waiting]:
+        """The letters of the run's batch that are due, in order; looked at before they are claimed."""
+        async with self._sessions.read() as session:
+            return await waiting(session, run.circular, run.batch, now)
+
     async def turn(
-        self, run: Run, told: Sequence[Told], room: int, *, relay: str, now: dt.datetime, again: bool = False
+        self, run: Run, told: Sequence[Told], wanted: Wanted, *, now: dt.datetime, again: bool = False
     ) -> list[Claim]:
-        """Record *told*, renew the beat, and claim at most *room* letters, in one transaction.
+        """Record *told*, renew the beat, and claim the letters that are *wanted* and due, in one transaction.
 
         *again*: it was tried before and failed, so that a part of *told* may be recorded: a server that is lost in the middle of a
         commit may have made it.
@@ -191,13 +200,12 @@ class Batches:
                 await self._write_down(session, run, told, now, late=again)
                 row.beat = now
                 state = await session.scalar(select(Circular.state).where(Circular.id == run.circular))
-                if not room or state != CircularState.SENDING:
+                if not wanted.any or state != CircularState.SENDING:
                     return []
                 return await claim(
                     session,
                     run,
-                    room,
-                    relay=relay,
+                    wanted,
                     now=now,
                     today=now.astimezone(self._zone).date(),
                     no_longer_due=self._no_longer_due,
@@ -215,13 +223,19 @@ class Batches:
                 await settle_circular(session, run.circular, now)
 
     async def leave(
-        self, run: Run, told: Sequence[Told], *, now: dt.datetime, not_before: dt.datetime | None = None
+        self,
+        run: Run,
+        told: Sequence[Told],
+        *,
+        now: dt.datetime,
+        not_before: dt.datetime | None = None,
+        everywhere: bool = True,
     ) -> None:
         """End a run: record *told* and let go of the batch, done or with the time at which it falls due again.
 
         What the run has claimed and does not tell of has not left: its claim was committed without our hearing of it. It goes back.
 
-        *not_before* is the relay's word: it is closed, or its pace allows nothing, until then.
+        *not_before* is the relay's word: it is closed, or its pace allows nothing, until then; *everywhere*: for the whole circular.
         """
         async with self._sessions.write() as session:
             row = await session.get(Batch, (run.circular, run.batch), with_for_update=True)
@@ -234,7 +248,7 @@ class Batches:
                 await self._put_back(session, run, now)
             await settle_batch(session, row, now, not_before=not_before)
             await settle_circular(session, run.circular, now)
-            if not_before is not None:  # what holds for this batch holds for those that nobody works at
+            if not_before is not None and everywhere:  # what holds for this batch holds for those that nobody works at
                 await session.execute(
                     update(Batch)
                     .where(
@@ -246,6 +260,19 @@ class Batches:
                     .values(next_at=not_before)
                     .execution_options(synchronize_session=False)
                 )
+
+    async def spread(self, circular: int, now: dt.datetime) -> float | None:
+        """The circular's own pace in letters a minute, where its letters are to be spread until a time; None: it has none."""
+        async with self._sessions.read() as session:
+            until = await session.scalar(select(Circular.finish_by).where(Circular.id == circular))
+            if until is None or until <= now:
+                return None
+            left = await session.scalar(
+                select(func.count(Recipient.letter_id.distinct())).where(
+                    Recipient.circular_id == circular, Recipient.state.in_((*WAITING, RecipientState.SENDING))
+                )
+            )
+        return max(1, left or 0) / ((until - now) * _IN_TIME).total_seconds() * 60
 
     @staticmethod
     async def _put_back(session: AsyncSession, run: Run, now: dt.datetime) -> None:
@@ -301,7 +328,7 @@ class Batches:
 
 def call_for(circular: int, batch: int) -> Call:
     """The wake-up for a batch."""
-    return Call("send", f"send/{circular}/{batch}", {"circular": circular, "batch": batch})
+    return Call("send", f"send/{circular}/{batch}", {"circular": circular, "batch": batch}, group=str(circular))
 
 
 _END_ATTEMPT = Many(

@@ -7,24 +7,23 @@ at its contacts too: a changed address is used and told, an ended contact is wit
 import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from sqlalchemy import Table, bindparam, insert, or_, select, update
+from sqlalchemy import Table, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Form, Role
 from lists.models import Contact, Organization
 from mailer.bulk import Many
+from mailer.circulars.compose import LetterRow
 from mailer.circulars.models import Letter, Recipient
 from mailer.circulars.states import RecipientState
 from mailer.delivery import account
 from mailer.delivery.account import Change
+from mailer.delivery.due import WAITING, Wanted, is_due, put_off
 from mailer.delivery.models import Attempt
 from mailer.register import chain
-
-#: Recipients that a claim may take.
-WAITING = (RecipientState.QUEUED, RecipientState.DEFERRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,7 @@ class Claim:
         to, cc: mailboxes of the header, (name, address).
         targets: the recipients this attempt is for.
         organization: whose letter it is.
+        relay: by which it goes.
     """
 
     attempt: str
@@ -70,6 +70,21 @@ class Claim:
     targets: tuple[Target, ...]
     fruitless: int
     organization: int = 0
+    relay: str = ""
+
+    @property
+    def row(self) -> LetterRow:
+        """What the letter's bytes are made of."""
+        return LetterRow(
+            id=self.letter,
+            token=self.token,
+            form=self.form,
+            language=self.language,
+            fields=self.fields,
+            dated=self.dated,
+            to=self.to,
+            cc=self.cc,
+        )
 
 
 #: Which of these letters (ids) are no longer due, with the reason; asked within the claiming transaction.
@@ -84,26 +99,22 @@ async def nothing_lapses(_session: AsyncSession, _circular: int, _letters: Mappi
 async def claim(
     session: AsyncSession,
     run: Run,
-    room: int,
+    wanted: Wanted,
     *,
-    relay: str,
     now: dt.datetime,
     today: dt.date,
     no_longer_due: NoLongerDue,
 ) -> list[Claim]:
-    """Claim at most *room* letters that are due, in the caller's transaction."""
-    due = (
-        select(Recipient.letter_id)
-        .where(
-            Recipient.circular_id == run.circular,
-            Recipient.batch == run.batch,
-            Recipient.state.in_(WAITING),
-            or_(Recipient.next_at.is_(None), Recipient.next_at <= now),
-        )
-        .distinct()
-        .order_by(Recipient.letter_id)
-        .limit(room)
-    )
+    """Claim the letters that are *wanted* and due, in the caller's transaction; leave others for later, as it says."""
+    await put_off(session, wanted.later, now)
+    due = select(Recipient.letter_id).where(*is_due(run.circular, run.batch, now)).distinct()
+    if wanted.letters is None:
+        due = due.limit(wanted.room)
+    elif wanted.letters:
+        due = due.where(Recipient.letter_id.in_(wanted.letters))
+    else:
+        return []
+    due = due.order_by(Recipient.letter_id)
     ids = list(await session.scalars(due))
     if not ids:
         return []
@@ -116,9 +127,9 @@ async def claim(
     for one in ids:
         one_claim = _judge(letters[one], recipients[one], lapsed.get(one), (now, today), changes, renamed)
         if one_claim:
-            claims.append(one_claim)
+            claims.append(replace(one_claim, relay=wanted.letters[one] if wanted.letters else wanted.relay))
     await account.record(session, run.circular, changes, by="engine", at=now, action="withheld-or-lapsed")
-    await _write_claims(session, run, claims, renamed, relay, now)
+    await _write_claims(session, run, claims, renamed, now)
     return claims
 
 
@@ -215,7 +226,6 @@ async def _write_claims(
     run: Run,
     claims: Sequence[Claim],
     renamed: Sequence[dict[str, Any]],
-    relay: str,
     now: dt.datetime,
 ) -> None:
     if not claims:
@@ -234,7 +244,7 @@ async def _write_claims(
     await _ADD_ATTEMPT.run(
         connection,
         [
-            (claim.attempt, claim.letter, run.circular, run.batch, run.number, run.boot, run.owner, relay, now)
+            (claim.attempt, claim.letter, run.circular, run.batch, run.number, run.boot, run.owner, claim.relay, now)
             for claim in claims
         ],
     )

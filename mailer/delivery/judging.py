@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from mailer.circulars.states import RecipientState
 from mailer.clock import Clock
 from mailer.delivery.account import Change
+from mailer.delivery.allot import Ways
 from mailer.delivery.batches import Told
 from mailer.delivery.claims import Claim, Target
+from mailer.delivery.domains import Domains, domain_of
 from mailer.delivery.pace import Pace
 from mailer.delivery.retry import next_try
 from mailer.settings import Delivery
@@ -26,6 +28,41 @@ _FRUITLESS_ALONE = 10
 _FRUITLESS_WAIT, _FRUITLESS_LONGEST = dt.timedelta(seconds=2), dt.timedelta(minutes=5)
 
 
+class Judges:
+    """A judge for each relay that letters of one circular go by."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        settings: Delivery,
+        ways: Ways,
+        resend: bool,
+        strikes: dict[str, dict[int, int]],
+        chance: Callable[[], float],
+    ) -> None:
+        """Make them; *strikes* are those of `Judge`, by relay."""
+        self._clock, self._settings, self._ways = clock, settings, ways
+        self._resend, self._strikes, self._chance = resend, strikes, chance
+        self._made: dict[str, Judge] = {}
+
+    def of(self, relay: str) -> "Judge":
+        """The judge of what letters meet on a relay."""
+        if relay not in self._made:
+            self._made[relay] = Judge(
+                clock=self._clock,
+                settings=self._settings,
+                relay=relay,
+                pace=self._ways.line(relay).pace,
+                domains=self._ways.domains,
+                after_failure=self._ways.after_failure,
+                resend=self._resend,
+                strikes=self._strikes.setdefault(relay, {}),
+                chance=self._chance,
+            )
+        return self._made[relay]
+
+
 class Judge:
     """Judges what letters of one circular met on one relay."""
 
@@ -36,16 +73,20 @@ class Judge:
         settings: Delivery,
         relay: str,
         pace: Pace,
+        domains: Domains,
+        after_failure: Callable[[Claim], dt.datetime | None],
         resend: bool,
         strikes: dict[int, int],
         chance: Callable[[], float],
     ) -> None:
         """Make a judge.
 
-        *resend*: the circular chose to send doubtful letters again. *strikes*: letters whose content did not start, with how many had
-        passed on their relay then; shared by all judges of a process. *chance*: for the jitter of retries.
+        *after_failure* says when a letter that the relay failed is due again. *resend*: the circular chose to send doubtful letters
+        again. *strikes*: letters whose content did not start, with how many had passed on this relay then; shared by all judges of a
+        process. *chance*: for the jitter of retries.
         """
         self._clock, self._settings, self._relay, self._pace = clock, settings, relay, pace
+        self._domains, self._after_failure = domains, after_failure
         self._resend, self._strikes, self._chance = resend, strikes, chance
         self._lease = dt.timedelta(seconds=settings.lease)
 
@@ -88,6 +129,7 @@ class Judge:
             self._strikes.pop(claim.letter, None)
         digest = sha256 if left else None
         self._tell_pace(results, ours=held)
+        self._tell_domains(claim, results)
         by_id = {result.recipient: result for result in results}
         fruitless = not held and all(
             result.fate is Fate.NOT_TRIED and result.scope is not Scope.HOLD for result in results
@@ -119,6 +161,17 @@ class Judge:
         if any(result.fate in {Fate.ACCEPTED, Fate.REFUSED, Fate.DEFERRED} for result in results):
             pace.went_well()
 
+    def _tell_domains(self, claim: Claim, results: Sequence[Result]) -> None:
+        """What the letter says of its recipients' domains: one that asks for a slower pace gets it, one that takes it recovers."""
+        domains = {target.id: domain_of(target.address) for target in claim.targets}
+        slow = {domains[one.recipient]: one for one in results if one.scope is Scope.DOMAIN}
+        for domain, result in slow.items():
+            reply = f"{result.reply.code} {result.reply.text}" if result.reply else result.why
+            self._domains.slower(domain, reply)
+        taken = {domains[one.recipient] for one in results if one.fate is Fate.ACCEPTED}
+        for domain in taken - slow.keys():
+            self._domains.went_well(domain)
+
     def _outcome(
         self,
         claim: Claim,
@@ -146,7 +199,7 @@ class Judge:
     def _wait(self, claim: Claim, result: Result, *, ours: bool) -> dt.datetime | None:
         """When a letter whose content never started is due again: with the relay, at once after a pause, else later each time."""
         if result.scope in {Scope.RELAY, Scope.HOLD}:
-            return self._pace.next_token()
+            return self._after_failure(claim)
         if ours:
             return None
         wait: dt.timedelta = min(_FRUITLESS_WAIT * 2 ** min(claim.fruitless, 16), _FRUITLESS_LONGEST)

@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy import Float, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from lists.db import Base, EnumText
@@ -77,6 +77,40 @@ class Outcome(Base):
     at: Mapped[dt.datetime]
     #: digest of the bytes, where content left
     sha256: Mapped[str | None] = mapped_column(String(64))
+
+
+class RelayUse(Base):
+    """How many recipients a relay was given in one hour, for its limit a day."""
+
+    __tablename__ = "relay_use"
+
+    relay: Mapped[str] = mapped_column(String(80), primary_key=True)
+    hour: Mapped[dt.datetime] = mapped_column(primary_key=True)
+    recipients: Mapped[int] = mapped_column(default=0)
+
+
+class Bucket(Base):
+    """Tokens of a pace that several processes share: how many there were at a time."""
+
+    __tablename__ = "token_bucket"
+
+    #: `relay:main`, `domain:example.org`, `circular:7`
+    key: Mapped[str] = mapped_column(String(300), primary_key=True)
+    tokens: Mapped[float] = mapped_column(Float)
+    at: Mapped[dt.datetime]
+
+
+class Obstacle(Base):
+    """What keeps letters waiting just now, for people to read: a relay that is closed, or a domain that asked for a slower pace."""
+
+    __tablename__ = "obstacle"
+
+    #: `relay:main`, `domain:example.org`
+    key: Mapped[str] = mapped_column(String(300), primary_key=True)
+    why: Mapped[str] = mapped_column(Text)
+    #: when it will be tried again; None: a person has to act first
+    until: Mapped[dt.datetime | None]
+    since: Mapped[dt.datetime]
 
 
 class Fact(Base):

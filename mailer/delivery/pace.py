@@ -4,11 +4,15 @@ import datetime as dt
 from dataclasses import dataclass
 
 from mailer.clock import Clock
+from mailer.delivery.fair import Shares
+from mailer.delivery.tokens import Buckets, Tokens
 
 _FIRST_WAIT = dt.timedelta(seconds=2)
 _LONGEST_WAIT = dt.timedelta(minutes=5)
-#: Tokens that are missing to this little are there: a clock has microseconds.
-_GRAIN = 1e-6
+#: A relay that has been closed for this long is closed for long: a letter that it had put off may go by another.
+_LONG = dt.timedelta(minutes=30)
+#: Not a moment too early, and never in no time at all.
+_TICK = dt.timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,57 +22,54 @@ class Closed:
     Attributes:
         why: in a person's words.
         until: when it is tried again; None: a person has to act first.
+        since: when the trouble began.
     """
 
     why: str
     until: dt.datetime | None
+    since: dt.datetime
 
 
 class Pace:
-    """The pace of one relay in this process: a bucket of tokens, and a circuit breaker with back-off.
+    """The pace of one relay in this process: tokens, shared fairly between circulars, and a circuit breaker with back-off."""
 
-    Letters sent one after the other are spread evenly over the minute; the bucket holds at most a tenth of a minute's letters.
-    """
-
-    def __init__(self, clock: Clock, *, per_minute: int) -> None:
-        """Make a pace; *per_minute* 0: no limit."""
+    def __init__(
+        self, clock: Clock, *, per_minute: float, tokens: Tokens | None = None, key: str = "relay:main"
+    ) -> None:
+        """Make a pace; *per_minute* 0: no limit. *tokens*: where its bucket *key* is kept; default: in this process."""
         self._clock = clock
-        self._per_second = per_minute / 60
-        self._most = max(1.0, per_minute / 10)
-        self._tokens = self._most
-        self._filled = clock.running()
+        self._per_minute = per_minute
+        self._shares = Shares(clock, tokens or Buckets(clock), key)
+        #: circular -> when more tokens are worth asking for
+        self._next: dict[int, dt.datetime] = {}
         self._closed: Closed | None = None
         self._failures = 0
         #: letters that the relay took or judged since this process started
         self.passed = 0
 
-    def take(self, wanted: int) -> int:
+    async def take(self, wanted: int, circular: int = 0) -> int:
         """Take up to *wanted* tokens; 0 while the relay is closed or the bucket is empty."""
         if self.closed is not None or wanted <= 0:
             return 0
-        if not self._per_second:
+        if not self._per_minute:
             return wanted
-        now = self._clock.running()
-        self._tokens = min(self._most, self._tokens + (now - self._filled) * self._per_second)
-        self._filled = now
-        got = min(wanted, int(self._tokens + _GRAIN))
-        self._tokens -= got
+        got, wait = await self._shares.take(circular, wanted, self._per_minute)
+        self._next[circular] = self._clock.now() + dt.timedelta(seconds=wait) + _TICK
         return got
 
-    def give_back(self, count: int) -> None:
+    async def give_back(self, count: int, circular: int = 0) -> None:
         """Return tokens for which there was no letter."""
-        if self._per_second:
-            self._tokens = min(self._most, self._tokens + count)
+        if self._per_minute:
+            await self._shares.give_back(circular, count, self._per_minute)
+            if count > 0:
+                self._next.pop(circular, None)
 
-    def next_token(self) -> dt.datetime:
-        """When the next letter may go, as far as is known now."""
+    def next_token(self, circular: int = 0) -> dt.datetime:
+        """When the next letter of a circular may go, as far as is known now."""
         now = self._clock.now()
         if self._closed is not None and (self._closed.until is None or self._closed.until > now):
             return self._closed.until or now + _LONGEST_WAIT
-        missing = max(0.0, 1.0 - self._tokens)
-        if not missing or not self._per_second:
-            return now
-        return now + dt.timedelta(seconds=missing / self._per_second, microseconds=1)  # not a moment too early
+        return max(now, self._next.get(circular, now))
 
     @property
     def closed(self) -> Closed | None:
@@ -78,6 +79,16 @@ class Pace:
         return self._closed
 
     @property
+    def held(self) -> bool:
+        """Whether it waits for a person."""
+        return self._closed is not None and self._closed.until is None
+
+    @property
+    def long_closed(self) -> bool:
+        """Whether what it has put off may go by another: it waits for a person, or has been in trouble for long."""
+        return self._closed is not None and (self.held or self._clock.now() - self._closed.since >= _LONG)
+
+    @property
     def trouble(self) -> Closed | None:
         """The last reason, even when its time is over and nothing has succeeded since."""
         return self._closed
@@ -85,9 +96,7 @@ class Pace:
     def went_well(self) -> None:
         """The relay answered about a letter: what was wrong with it is over."""
         self.passed += 1
-        if (
-            self._closed is None or self._closed.until is not None
-        ):  # what a person has to mend is not mended by a letter
+        if not self.held:  # what a person has to mend is not mended by a letter
             self._failures, self._closed = 0, None
 
     def reopen(self) -> None:
@@ -97,13 +106,14 @@ class Pace:
     def failed(self, why: str, *, hold: bool) -> None:
         """The relay itself failed; *hold*: trying again by ourselves would be wrong (a refused password, an untrusted certificate)."""
         now = self._clock.now()
+        since = self._closed.since if self._closed else now
         if self._closed is not None and (self._closed.until is None or now < self._closed.until):
             if hold and self._closed.until is not None:
-                self._closed = Closed(why, None)
+                self._closed = Closed(why, None, since)
             return  # the other connections fell with the first: one failure, not ten
         self._failures += 1
         wait = min(_FIRST_WAIT * 2 ** min(self._failures - 1, 16), _LONGEST_WAIT)
-        self._closed = Closed(why, None if hold else now + wait)
+        self._closed = Closed(why, None if hold else now + wait, since)
 
     @property
     def failures(self) -> int:

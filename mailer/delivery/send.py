@@ -17,17 +17,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from mailer.circulars.compose import Composed, LetterRow, compose, merge, sign
+from mailer.circulars.compose import Composed, compose, merge, sign
 from mailer.circulars.frozen import Frozen
 from mailer.clock import Clock
+from mailer.delivery.allot import Allotment, Line, Ways
 from mailer.delivery.batches import Batches, Fenced, Told
 from mailer.delivery.claims import Claim, Run
+from mailer.delivery.due import NOTHING, Wanted
 from mailer.delivery.journal import Journal
-from mailer.delivery.judging import Judge
-from mailer.delivery.pace import Pace
+from mailer.delivery.judging import Judges
+from mailer.delivery.obstacles import Obstacles
 from mailer.errors import ChanceryError, DatabaseError, JournalError
 from mailer.settings import Delivery
-from mailer.transport.base import Envelope, Fate, Held, Rcpt, Result, Scope, Transport
+from mailer.transport.base import Envelope, Fate, Held, Rcpt, Result, Scope
 from mailer.wake import Call
 
 log = logging.getLogger(__name__)
@@ -36,19 +38,6 @@ log = logging.getLogger(__name__)
 _TURN_TRIES, _TURN_WAIT = 5, 1.0
 #: Seconds for which a turn waits for more letters to land, once one has.
 _STRAGGLERS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A relay with our transport to it, and the pace it bears.
-
-    `reverse_path` gives the envelope's sender for a letter's token.
-    """
-
-    name: str
-    transport: Transport
-    pace: Pace
-    reverse_path: Callable[[Frozen, str], str]
 
 
 @dataclass
@@ -80,28 +69,32 @@ class Sender:
         boot: str,
         brakes: Brakes,
         load: Callable[[int], Awaitable[Frozen]],
-        line: Callable[[Frozen], Line],
+        ways: Callable[[Frozen, float | None], Ways],
         hold: Callable[[int, str], Awaitable[None]],
+        obstacles: Obstacles,
+        crowded: Callable[[str], bool] = lambda _key: False,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """Make a sender.
 
-        *load* gives a circular's frozen snapshot and may keep it, *line* the relay that it goes to. *hold* is called with circular
-        and reason once a relay must not be tried again without a person. *chance* is for the jitter of retries.
+        *load* gives a circular's frozen snapshot and may keep it, *ways* the relays that it goes to, spread over time where it has a
+        pace of its own. *hold* is called with circular and reason once no relay may be tried again without a person. *crowded* says
+        that the work of a call's key should make room for others'. *chance* is for the jitter of retries.
         """
         self.batches, self.clock, self.settings, self.journal = batches, clock, settings, journal
         self.boot, self.brakes, self.hold, self.chance = boot, brakes, hold, chance
-        self.load, self._line = load, line
+        self.obstacles, self.crowded = obstacles, crowded
+        self.load, self._ways = load, ways
         #: threads that sign letters; none is started before there is one to sign
         self.signing = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="signing")
         #: attempts whose content began and whose outcome is not yet in the database
         self.unrecorded: set[str] = set()
-        #: letters whose content did not start, with how many had passed on their relay then
-        self.strikes: dict[int, int] = {}
-        #: circulars whose relay waits for a person
+        #: per relay: letters whose content did not start, with how many had passed on it then
+        self.strikes: dict[str, dict[int, int]] = {}
+        #: circulars whose relays wait for a person
         self._holding: set[int] = set()
         #: what letters met and the database would not take, with the run that met it
-        self._kept: list[tuple[Run, Sequence[Told], str]] = []
+        self._kept: list[tuple[Run, Sequence[Told]]] = []
         self._telling = asyncio.Lock()
 
     async def __call__(self, call: Call) -> None:
@@ -119,7 +112,7 @@ class Sender:
             return
         try:
             frozen = await self.load(circular)
-            line = self._line(frozen)
+            ways = self._ways(frozen, await self.batches.spread(circular, self.clock.now()))
         except ChanceryError as error:
             await self.batches.leave(run, [], now=self.clock.now())
             if isinstance(error, DatabaseError):
@@ -128,25 +121,27 @@ class Sender:
             return
         if circular in self._holding:  # it is due again: a person has lifted the hold
             self._holding.discard(circular)
-            line.pace.reopen()
-        await _BatchRun(self, run, frozen, line).fly()
+            for line in ways.lines:
+                line.pace.reopen()
+        await self.obstacles.reopen(ways.lines)
+        await _BatchRun(self, run, frozen, ways, call.key).fly()
 
     async def held(self, circular: int, why: str) -> None:
         """A relay must not be tried again for *circular* without a person."""
         self._holding.add(circular)
         await self.hold(circular, why)
 
-    def keep(self, run: Run, told: Sequence[Told], relay: str) -> None:
+    def keep(self, run: Run, told: Sequence[Told]) -> None:
         """Keep what could not be written, to tell it before anything else is done."""
         if told:
-            self._kept.append((run, told, relay))
+            self._kept.append((run, told))
 
     async def _tell_kept(self) -> None:
         async with self._telling:  # several batches are worked at; each entry is told by one of them
             while self._kept:
-                run, told, relay = self._kept[0]
+                run, told = self._kept[0]
                 with suppress(Fenced):  # recorded all the same
-                    await self.batches.turn(run, told, 0, relay=relay, now=self.clock.now(), again=True)
+                    await self.batches.turn(run, told, NOTHING, now=self.clock.now(), again=True)
                     await self.batches.leave(run, [], now=self.clock.now())
                 self._kept.pop(0)
                 self.recorded(told)
@@ -161,14 +156,13 @@ class Sender:
 class _BatchRun:
     """One run of one batch; also the gate through which its letters' contents pass."""
 
-    def __init__(self, sender: Sender, run: Run, frozen: Frozen, line: Line) -> None:
-        self._of, self._run, self._frozen, self._line = sender, run, frozen, line
+    def __init__(self, sender: Sender, run: Run, frozen: Frozen, ways: Ways, key: str) -> None:
+        self._of, self._run, self._frozen, self._ways, self._key = sender, run, frozen, ways, key
         self._lease = dt.timedelta(seconds=sender.settings.lease)
-        self._judge = Judge(
+        self._judges = Judges(
             clock=sender.clock,
             settings=sender.settings,
-            relay=line.name,
-            pace=line.pace,
+            ways=ways,
             resend=frozen.document["on_uncertain"] == "resend",
             strikes=sender.strikes,
             chance=sender.chance,
@@ -180,10 +174,11 @@ class _BatchRun:
         self._took: dict[str, float] = {}
         self._held: set[str] = set()
         self._digests: dict[str, str] = {}
-        #: the last claim found nothing more that is due
+        self._claimed = 0
+        #: the last claim found nothing more that is due, or the work of others waits for our place
         self._exhausted = False
-        #: the pace, or a closed relay, allowed nothing
-        self._blocked = False
+        #: what the last claim met: until when a pace, or a closed relay, allows nothing
+        self._allotted = Allotment()
         self._pace_of_run: tuple[int, float] = (0, 0.0)
         self._turns = asyncio.Lock()
         self._beat()
@@ -244,29 +239,30 @@ class _BatchRun:
 
     def _room(self) -> int:
         """How many letters may be claimed now."""
+        if self._claimed and self._of.crowded(self._key):  # not before a slice has left: else nobody would get anywhere
+            self._exhausted = True
         blocked = self._exhausted or self._of.brakes.reason(self._run.circular) or self._of.journal.broken
         if blocked:
             return 0
-        most = max(self._line.transport.lanes, min(self._of.settings.slice, self._fits()))
+        most = max(self._ways.lanes, min(self._of.settings.slice, self._fits()))
         return max(0, most - len(self._flying))
 
     def _fits(self) -> int:
         """Letters that fit in a quarter of the lease at the measured pace; before any is measured, one per connection."""
         landed, since = self._pace_of_run
         if not landed:
-            return self._line.transport.lanes
+            return self._ways.lanes
         seconds = max(self._of.clock.running() - since, 0.001)
         return int(landed / seconds * self._lease.total_seconds() / 4)
 
     async def _turn(self, room: int) -> list[Claim]:
         async with self._turns:
-            pace = self._line.pace
-            tokens = pace.take(room)
+            made = await self._allot(room)
             told, self._told = self._told, []
             fence = (self._of.clock.now(), self._of.clock.running())
             claims: list[Claim] = []
             try:
-                claims = await self._insist(told, tokens, fence[0])
+                claims = await self._insist(told, made.wanted, fence[0])
             except Fenced:
                 self._of.recorded(told)
                 self._exhausted = True
@@ -276,21 +272,29 @@ class _BatchRun:
                 self._exhausted = True
                 raise
             finally:
-                pace.give_back(tokens - len(claims))
+                await self._ways.settle(made, self._run, claims)
             self._of.recorded(told)
             half = self._lease / 2
             self._fence_wall, self._fence_running = fence[0] + half, fence[1] + half.total_seconds()
-            self._blocked = room > 0 and not tokens
-            if tokens:
-                self._exhausted = len(claims) < tokens
+            self._claimed += len(claims)
+            if room:
+                self._allotted = made
+                self._exhausted = made.done or (made.wanted.letters is None and len(claims) < made.wanted.room)
             return claims
 
-    async def _insist(self, told: Sequence[Told], room: int, now: dt.datetime) -> list[Claim]:
+    async def _allot(self, room: int) -> Allotment:
+        """Tokens for a turn, before it claims."""
+        if not room:
+            return Allotment()
+        run = self._run
+        return await self._ways.allot(run, room, lambda: self._of.batches.waiting(run, self._of.clock.now()))
+
+    async def _insist(self, told: Sequence[Told], wanted: Wanted, now: dt.datetime) -> list[Claim]:
         """A turn, tried again while the database refuses it: what letters met must not be lost to a moment's lock."""
         for again in range(_TURN_TRIES):
             try:
                 return await self._of.batches.turn(
-                    self._run, told, room if not again else 0, relay=self._line.name, now=now, again=again > 0
+                    self._run, told, NOTHING if again else wanted, now=now, again=again > 0
                 )
             except DatabaseError:
                 if again == _TURN_TRIES - 1:
@@ -299,19 +303,23 @@ class _BatchRun:
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
     async def _leave(self) -> None:
-        pace = self._line.pace
-        closed = pace.closed
-        now = self._of.clock.now()
-        not_before = pace.next_token() if closed or self._blocked else None
+        made = Allotment()
+        shut = self._ways.shut(made)
+        if not shut:
+            made = self._allotted
         told, self._told = self._told, []
         try:
-            await self._of.batches.leave(self._run, told, now=now, not_before=not_before)
+            await self._of.batches.leave(
+                self._run, told, now=self._of.clock.now(), not_before=made.until, everywhere=made.everywhere
+            )
         except BaseException:
-            self._of.keep(self._run, told, self._line.name)
+            self._of.keep(self._run, told)
             raise
         self._of.recorded(told)
-        if closed is not None and closed.until is None:
-            await self._of.held(self._run.circular, closed.why)
+        await self._ways.close()
+        if shut and made.held is not None:
+            await self._of.held(self._run.circular, made.held)
+        await self._of.obstacles.tell(self._run.circular, self._ways.lines, self._ways.domains)
 
     async def _beats(self) -> None:
         """Renew the beat apart from slices, so that a slow relay does not look like a dead process."""
@@ -326,7 +334,7 @@ class _BatchRun:
 
     async def _land(self) -> None:
         """Wait until enough letters have landed for a turn to be worth while."""
-        lanes = self._line.transport.lanes
+        lanes = self._ways.lanes
         enough = max(1, min(self._of.settings.slice // 2, len(self._flying) - lanes // 2))
         landed = 0
         while self._flying and landed < enough:
@@ -342,20 +350,32 @@ class _BatchRun:
     # --- one letter -----------------------------------------------------------------------------------------------
 
     async def _send(self, claim: Claim) -> Told:
+        line = self._ways.line(claim.relay)
+        await line.turnstile.enter(self._run.circular, 2 * line.transport.lanes)
+        try:
+            told = await self._hand_over(claim, line)
+        finally:
+            line.turnstile.leave()
+            self._ways.landed(claim)
+        if not told.left:
+            self._ways.not_spent(claim)
+        return told
+
+    async def _hand_over(self, claim: Claim, line: Line) -> Told:
         try:
             composed = await self._compose(claim)
         except Exception as error:  # one letter that can't be made must not stop the others; it is told, by name
             log.exception("compose-failed", extra={"letter": claim.letter})
-            return self._judge.not_composed(claim, error)
+            return self._judges.of(line.name).not_composed(claim, error)
         envelope = Envelope(
             attempt=claim.attempt,
-            sender=self._line.reverse_path(self._frozen, claim.token),
+            sender=line.reverse_path(self._frozen, claim.token),
             recipients=tuple(Rcpt(target.id, target.address) for target in claim.targets),
             envid=claim.token,
         )
         self._digests[claim.attempt] = composed.sha256
         try:
-            results = await self._line.transport.send(envelope, composed.payload, self)
+            results = await line.transport.send(envelope, composed.payload, self)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # a defect of ours: whether the relay has the letter is unknown once content began
@@ -368,23 +388,13 @@ class _BatchRun:
         self._held.discard(claim.attempt)
         del self._digests[claim.attempt]
         left = self._begun.pop(claim.attempt, None)
-        told = self._judge.told(claim, results, left=left, sha256=composed.sha256, held=held)
+        told = self._judges.of(line.name).told(claim, results, left=left, sha256=composed.sha256, held=held)
         return replace(told, size=composed.size, seconds=self._took.pop(claim.attempt, None))
 
     async def _compose(self, claim: Claim) -> Composed:
         """The letter; a signature is made in a thread, so that other letters need not wait for it."""
-        row = LetterRow(
-            id=claim.letter,
-            token=claim.token,
-            form=claim.form,
-            language=claim.language,
-            fields=claim.fields,
-            dated=claim.dated,
-            to=claim.to,
-            cc=claim.cc,
-        )
         signer = self._frozen.signer
         if signer is None:
-            return compose(self._frozen, row)
-        merged = merge(self._frozen, row)
+            return compose(self._frozen, claim.row)
+        merged = merge(self._frozen, claim.row)
         return await asyncio.get_running_loop().run_in_executor(self._of.signing, sign, merged, signer)

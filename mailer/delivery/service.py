@@ -12,7 +12,7 @@ from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import CircularState, RecipientState, check_move
 from mailer.clock import Clock
 from mailer.database import Sessions
-from mailer.delivery import account
+from mailer.delivery import account, obstacles
 from mailer.delivery.account import Change
 from mailer.delivery.batches import call_for
 from mailer.delivery.models import Batch, Fact
@@ -116,6 +116,7 @@ class Delivery:
                     remedy=f"look again with `chancery circular show {name}`, then send with --expect {letters}",
                 )
             if circular.state == CircularState.SENDING:
+                await obstacles.lift(session)
                 await self._lift(session, circular, now)
                 await chain.append(session, chain.chain_of(circular_id), CONTINUED, {}, by=by, at=now)
             elif circular.state == CircularState.APPROVED:
@@ -314,6 +315,14 @@ class Delivery:
             circular.held_why = why
             await chain.append(session, chain.chain_of(circular_id), "circular-held", {"why": why}, by="engine", at=now)
         log.warning("circular-held", extra={"circular": _name(circular), "why": why})
+
+    async def note_relay(self, circular_id: int, relay: str, why: str) -> None:
+        """Note in the circular's account that one of its relays waits for a person, while others stand in for it."""
+        async with self._sessions.write() as session:
+            subject = {"relay": relay, "why": why}
+            head = chain.chain_of(circular_id)
+            await chain.append(session, head, "relay-held", subject, by="engine", at=self._clock.now())
+        log.warning("relay-held", extra={"circular": circular_id, "relay": relay, "why": why})
 
     async def waits_since(self, circular_id: int) -> dt.datetime | None:
         """Since when it could have gone on, with nobody at work; None: nothing of it waits."""

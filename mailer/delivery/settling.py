@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailer.circulars.models import Circular, Recipient
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.delivery.account import Change
-from mailer.delivery.claims import WAITING
+from mailer.delivery.due import WAITING
 from mailer.delivery.models import Attempt, Batch
 from mailer.register import chain
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.circulars.models import Recipient
 from mailer.database import Sessions
-from mailer.delivery.claims import WAITING
+from mailer.delivery.due import WAITING
 from mailer.register.chain import chain_of
 from mailer.register.models import Link
 

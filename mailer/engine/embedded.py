@@ -7,6 +7,7 @@ what other processes (a coordinator's `circular send`, a reply) have changed.
 import asyncio
 import datetime as dt
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between looks at rows that another process may have changed.
 _POLL = 1.0
+#: So many groups at the least are seen to wait for a place.
+_GROUPS = 16
 #: A call that failed is left alone for this long; after this many failures in a row its error ends the work.
 _PENANCE, _FAILURES = 5.0, 3
 
@@ -31,7 +34,14 @@ class Embedded:
     def __init__(self, sources: Sequence[DueSource], clock: Clock, *, poll: float = _POLL) -> None:
         self._sources, self._clock, self._poll = sources, clock, poll
         self._bell = asyncio.Event()
-        self._busy: set[str] = set()
+        #: what runs: key -> group
+        self._busy: dict[str, str] = {}
+        #: how many places others wait for, and the keys whose work makes room for them
+        self._awaited = 0
+        #: group -> which turn was its last
+        self._served: dict[str, int] = {}
+        self._turn = 0
+        self._yielding: set[str] = set()
         self._failed: dict[str, int] = {}
         self._stopping = False
         self._error: BaseException | None = None
@@ -72,9 +82,9 @@ class Embedded:
             while not self._stopping and self._error is None:
                 self._bell.clear()  # before looking, so that no ring is lost
                 room = slots - len(running)
-                calls = await self._due(room) if room else []
+                calls = await self._fair(room, slots)
                 for call in calls:
-                    self._busy.add(call.key)
+                    self._busy[call.key] = call.group
                     task = asyncio.create_task(self._one(call, handlers))
                     running.add(task)
                     task.add_done_callback(running.discard)
@@ -91,6 +101,34 @@ class Embedded:
         if self._error is not None:
             raise self._error
 
+    def crowded(self, key: str) -> bool:
+        """Whether the work of *key* should end soon and be taken up again later: another group waits for a place.
+
+        Of a group that has several places, one after the other makes room; where each has but one, they take turns.
+        """
+        if key in self._yielding:
+            return True
+        groups = Counter(group for each, group in self._busy.items() if each not in self._yielding)
+        if self._awaited <= len(self._yielding) or groups[self._busy.get(key, "")] < max(groups.values(), default=1):
+            return False
+        self._yielding.add(key)
+        return True
+
+    async def _fair(self, room: int, slots: int) -> list[Call]:
+        """What is due and has a place: groups with the fewest places first, then who had none for longest. Note who waits."""
+        due = await self._due(slots + _GROUPS)
+        places = Counter(self._busy.values())
+        chosen: list[Call] = []
+        while due and len(chosen) < room:
+            call = min(due, key=lambda one: (-one.urgency, places[one.group], self._served.get(one.group, 0)))
+            due.remove(call)
+            chosen.append(call)
+            places[call.group] += 1
+            self._turn += 1
+            self._served[call.group] = self._turn
+        self._awaited = len({call.group for call in due if not places[call.group]})
+        return chosen
+
     async def standing(self) -> Standing:
         """What waits and runs now."""
         waiting = await self._due(10_000)
@@ -98,7 +136,7 @@ class Embedded:
 
     async def _due(self, limit: int) -> list[Call]:
         now = self._clock.now()
-        calls = [call for source in self._sources for call in await source.due(now, limit, self._busy)]
+        calls = [call for source in self._sources for call in await source.due(now, limit, self._busy.keys())]
         return sorted(calls, key=lambda call: -call.urgency)[:limit]
 
     async def _next_due(self) -> dt.datetime | None:
@@ -138,4 +176,5 @@ class Embedded:
         else:
             self._failed.pop(call.key, None)
         finally:
-            self._busy.discard(call.key)
+            self._busy.pop(call.key, None)
+            self._yielding.discard(call.key)

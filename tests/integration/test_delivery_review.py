@@ -25,6 +25,7 @@ from mailer.delivery import send as sending_of_batches
 from mailer.delivery.account import Change
 from mailer.delivery.batches import Batches, Fenced, Told
 from mailer.delivery.claims import Claim, Run
+from mailer.delivery.due import NOTHING, Wanted
 from mailer.delivery.journal import SUFFIX, Journal, boot_id
 from mailer.delivery.models import Attempt, Batch, Outcome
 from mailer.delivery.pace import Pace
@@ -87,7 +88,7 @@ async def _begin(app: App, circular: int, owner: str = "1-elsewhere") -> tuple[B
     batches = _batches(app)
     run = await batches.take(circular, 1, owner=owner, boot=boot_id(), now=app.clock.now())
     assert run is not None
-    return batches, run, await batches.turn(run, [], 50, relay="main", now=app.clock.now())
+    return batches, run, await batches.turn(run, [], Wanted(50, "main"), now=app.clock.now())
 
 
 def _told(claim: Claim, state: RecipientState, at: dt.datetime, *, left: bool = True, **more: Any) -> Told:
@@ -160,7 +161,7 @@ async def test_a_late_yes_is_heard_before_the_second_copy_leaves(
     await app.delivery.resolve(circular, None, sent=False, by="anna", lease=app.settings.delivery.lease)
     with pytest.raises(Fenced):
         told = [_told(claim, RecipientState.ACCEPTED, clock.now())]
-        await batches.turn(frozen_run, told, 0, relay="main", now=clock.now())
+        await batches.turn(frozen_run, told, NOTHING, now=clock.now())
     assert await states(database, circular) == {"office001@org.example": "accepted"}
 
 
@@ -193,7 +194,7 @@ async def test_a_late_deferral_is_worked_at(database: Database, clock: ManualClo
     assert (await _circular(database, circular)).state is CircularState.SENT
     with pytest.raises(Fenced):
         told = [_told(claim, RecipientState.DEFERRED, clock.now(), next_at=clock.now() + 15 * MINUTES)]
-        await batches.turn(frozen_run, told, 0, relay="main", now=clock.now())
+        await batches.turn(frozen_run, told, NOTHING, now=clock.now())
     assert await states(database, circular) == {"office001@org.example": "deferred"}
     assert (await _circular(database, circular)).state is CircularState.SENDING
     assert await batches.due(clock.now() + dt.timedelta(days=1), 10, ())
@@ -448,8 +449,8 @@ async def test_the_next_token_is_in_the_future_after_a_trouble_that_is_over(cloc
     pace = Pace(clock, per_minute=10)
     pace.failed("connection refused", hold=False)
     clock.advance(dt.timedelta(seconds=3))
-    assert pace.take(1) == 1
-    assert pace.take(1) == 0
+    assert await pace.take(1) == 1
+    assert await pace.take(1) == 0
     assert pace.next_token() > clock.now()
 
 
@@ -457,9 +458,9 @@ async def test_the_next_token_is_in_the_future_after_a_trouble_that_is_over(cloc
 async def test_at_the_time_of_the_next_token_there_is_one(clock: ManualClock, per_minute: int) -> None:
     """A clock that is moved to the time that the pace names finds a token; else one that stands there waits for ever."""
     pace = Pace(clock, per_minute=per_minute)
-    pace.take(1000)
+    await pace.take(1000)
     clock.move_to(pace.next_token())
-    if not pace.take(1):
+    if not await pace.take(1):
         assert pace.next_token() > clock.now()
 
 
@@ -620,7 +621,7 @@ async def test_what_may_have_left_keeps_its_mailboxes_and_date(
         contact = (await session.scalars(select(Contact))).one()
         await contacts.correct(session, contact.id, "other@org.example")
     await app.delivery.resolve(circular, None, sent=False, by="anna", lease=0)
-    (second,) = await batches.turn(run, [], 10, relay="main", now=clock.now())
+    (second,) = await batches.turn(run, [], Wanted(10, "main"), now=clock.now())
     assert (second.dated, second.to, second.targets[0].address) == (first.dated, first.to, "office001@org.example")
 
 
@@ -697,7 +698,7 @@ async def test_a_run_is_not_taken_over_while_it_lives(database: Database, clock:
     clock.advance(lease)
     assert await batches.due(clock.now(), 10, ()) == []
     assert await batches.take(circular, 1, owner="1-another", boot=boot_id(), now=clock.now()) is None
-    await batches.turn(run, [], 0, relay="main", now=clock.now())
+    await batches.turn(run, [], NOTHING, now=clock.now())
     clock.advance(lease)
     assert await batches.take(circular, 1, owner="1-another", boot=boot_id(), now=clock.now()) is None
     clock.advance(dt.timedelta(seconds=1))

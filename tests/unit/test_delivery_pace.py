@@ -14,40 +14,40 @@ from mailer.settings import Delivery
 MINUTE = dt.timedelta(minutes=1)
 
 
-def test_no_limit_gives_what_is_asked(clock: ManualClock) -> None:
+async def test_no_limit_gives_what_is_asked(clock: ManualClock) -> None:
     """Without a limit a claim gets as many tokens as it asks for."""
-    assert Pace(clock, per_minute=0).take(500) == 500
+    assert await Pace(clock, per_minute=0).take(500) == 500
 
 
-def test_a_minute_holds_no_more_than_its_letters(clock: ManualClock) -> None:
+async def test_a_minute_holds_no_more_than_its_letters(clock: ManualClock) -> None:
     """Whatever is asked, 30 a minute stays 30 a minute, after a first bucket of a tenth."""
     pace = Pace(clock, per_minute=30)
-    first = pace.take(100)
+    first = await pace.take(100)
     got = 0
     for _ in range(600):
         clock.advance(dt.timedelta(seconds=1))
-        got += pace.take(100)
+        got += await pace.take(100)
     assert first == 3
     assert 299 <= got <= 301
 
 
-def test_tokens_come_back(clock: ManualClock) -> None:
+async def test_tokens_come_back(clock: ManualClock) -> None:
     """Tokens for which there was no letter are not lost."""
     pace = Pace(clock, per_minute=60)
-    got = pace.take(6)
-    pace.give_back(got)
-    assert pace.take(6) == got
+    got = await pace.take(6)
+    await pace.give_back(got)
+    assert await pace.take(6) == got
 
 
-def test_the_next_token_is_foretold(clock: ManualClock) -> None:
+async def test_the_next_token_is_foretold(clock: ManualClock) -> None:
     """The time that a pace names is the time at which a letter may go."""
     pace = Pace(clock, per_minute=30)
-    pace.take(3)
+    assert await pace.take(100) == 3
     clock.move_to(pace.next_token())
-    assert pace.take(1) == 1
+    assert await pace.take(1) == 1
 
 
-def test_a_relay_that_fails_is_left_alone_longer_and_longer(clock: ManualClock) -> None:
+async def test_a_relay_that_fails_is_left_alone_longer_and_longer(clock: ManualClock) -> None:
     """Back-off doubles from two seconds, and ends with the first success."""
     pace = Pace(clock, per_minute=0)
     waits = []
@@ -57,16 +57,16 @@ def test_a_relay_that_fails_is_left_alone_longer_and_longer(clock: ManualClock) 
         assert closed is not None
         assert closed.until is not None
         waits.append((closed.until - clock.now()).total_seconds())
-        assert pace.take(10) == 0
+        assert await pace.take(10) == 0
         clock.move_to(closed.until)
         assert pace.closed is None
-        assert pace.take(1) == 1
+        assert await pace.take(1) == 1
     assert waits == [2, 4, 8, 16]
     pace.went_well()
     assert pace.trouble is None
 
 
-def test_ten_connections_that_fall_together_are_one_failure(clock: ManualClock) -> None:
+async def test_ten_connections_that_fall_together_are_one_failure(clock: ManualClock) -> None:
     """The other connections' failures do not lengthen the wait of the first."""
     pace = Pace(clock, per_minute=0)
     for _ in range(10):
@@ -74,7 +74,7 @@ def test_ten_connections_that_fall_together_are_one_failure(clock: ManualClock) 
     assert pace.failures == 1
 
 
-def test_a_hold_ends_by_no_clock(clock: ManualClock) -> None:
+async def test_a_hold_ends_by_no_clock(clock: ManualClock) -> None:
     """A refused password closes the relay until a person acts, even while it is already closed for a moment."""
     pace = Pace(clock, per_minute=0)
     pace.failed("connection lost", hold=False)
@@ -82,7 +82,7 @@ def test_a_hold_ends_by_no_clock(clock: ManualClock) -> None:
     clock.advance(dt.timedelta(days=1))
     assert pace.closed is not None
     assert pace.closed.until is None
-    assert pace.take(1) == 0
+    assert await pace.take(1) == 0
 
 
 @given(tries=st.integers(1, 60), chance=st.floats(0, 1, exclude_max=True))

@@ -9,7 +9,7 @@ import pytest
 
 from mailer import shipped
 from mailer.errors import SettingsError
-from mailer.settings import Issuer, Relay, Sender, Settings
+from mailer.settings import DomainPace, Issuer, Relay, Route, Sender, Settings
 from mailer.settings_loader import Loaded, load, presets
 from mailer.settings_shape import leaves
 
@@ -54,6 +54,7 @@ def test_every_setting_stands_in_the_shipped_file():
     for named, model, needed in (
         ("relays", Relay, {"host": "x"}),
         ("senders", Sender, {"name": "x", "address": "x"}),
+        ("routes", Route, {}),
         ("issuers", Issuer, {}),
     ):
         example = everything.pop(named)["NAME"]
@@ -63,6 +64,7 @@ def test_every_setting_stands_in_the_shipped_file():
             default = dict(leaves(model, expected))[key]
             if default is not None and key[0] not in needed:
                 assert value == default, (named, *key)
+    assert everything["pace"].pop("domains") == {"example.org": dict(DomainPace())}
     defaults = dict(leaves(Settings, Settings()))
     assert {key for key, _ in leaves(Settings, everything)} == set(defaults)
     active = tomllib.loads(text)

@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("lists_revision", sa.Integer(), nullable=True),
         sa.Column("on_uncertain", sa.String(length=10), nullable=False),
         sa.Column("held_why", sa.Text(), nullable=True),
+        sa.Column("finish_by", UtcDateTime(), nullable=True),
         sa.Column("started_at", UtcDateTime(), nullable=True),
         sa.Column("finished_at", UtcDateTime(), nullable=True),
         sa.ForeignKeyConstraint(["parent_id"], ["circular.id"], name=op.f("fk_circular_parent_id")),
@@ -60,6 +61,28 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_fact")),
+    )
+    op.create_table(
+        "relay_use",
+        sa.Column("relay", sa.String(length=80), nullable=False),
+        sa.Column("hour", UtcDateTime(), nullable=False),
+        sa.Column("recipients", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("relay", "hour", name=op.f("pk_relay_use")),
+    )
+    op.create_table(
+        "token_bucket",
+        sa.Column("key", sa.String(length=300), nullable=False),
+        sa.Column("tokens", sa.Float(), nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_token_bucket")),
+    )
+    op.create_table(
+        "obstacle",
+        sa.Column("key", sa.String(length=300), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("until", UtcDateTime(), nullable=True),
+        sa.Column("since", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_obstacle")),
     )
     op.create_table(
         "list",

@@ -1,0 +1,312 @@
+"""Which letters a turn may claim, and by which relay each goes: tokens are taken first, of whatever limits them.
+
+- Where one relay has no more than a pace, a turn claims as many letters as there are tokens, whichever are due first.
+- Where relays may stand in for each other, a relay has a limit a day, or some domain has a pace, the letters that are due are looked
+  at one by one. A letter of a paced domain is left for later, and others go; one whose domains differ waits for the slowest.
+- What was taken and not used is given back.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from mailer.circulars.frozen import Frozen
+from mailer.clock import Clock
+from mailer.delivery.claims import Claim, Run
+from mailer.delivery.daily import Days
+from mailer.delivery.domains import Domains, domain_of
+from mailer.delivery.due import NOTHING, Waiting, Wanted
+from mailer.delivery.fair import Turnstile
+from mailer.delivery.pace import Closed, Pace
+from mailer.delivery.routes import Road, order
+from mailer.delivery.tokens import Ask, Tokens
+from mailer.transport.base import Transport
+
+#: What waits for a relay that a person has to see to, while others work, is looked at again after this.
+_LOOK_AGAIN = dt.timedelta(minutes=5)
+#: Where letters on the way take up all that a domain may have at once, the next is looked for after this.
+_SOON = dt.timedelta(seconds=1)
+_DAY_FULL = "it was given as many addresses as its provider allows in a day"
+
+
+@dataclass(slots=True)
+class Line:
+    """A relay with our transport to it, and the pace it bears.
+
+    Attributes:
+        reverse_path: gives the envelope's sender for a letter's token.
+        per_day: recipients that it takes in 24 hours; 0: no limit.
+        full: its limit a day is used up until then.
+    """
+
+    name: str
+    transport: Transport
+    pace: Pace
+    reverse_path: Callable[[Frozen, str], str]
+    per_day: int = 0
+    full: Closed | None = None
+    turnstile: Turnstile = field(default_factory=Turnstile)
+
+    def closed(self, now: dt.datetime) -> Closed | None:
+        """Why nothing may go to it now; None: it is open."""
+        if self.pace.closed is not None:
+            return self.pace.closed
+        return self.full if self.full is not None and self.full.until is not None and now < self.full.until else None
+
+
+@dataclass
+class Allotment:
+    """What one turn may claim, and what was taken for it.
+
+    Attributes:
+        until: nothing more may be claimed before, whatever is due; None: nothing was in the way.
+        everywhere: `until` holds for all batches of the circular.
+        held: why nothing can leave before a person acts.
+        done: all that is due in the batch is claimed, or left for later.
+    """
+
+    wanted: Wanted = NOTHING
+    until: dt.datetime | None = None
+    everywhere: bool = False
+    held: str | None = None
+    done: bool = False
+    spread: int = 0
+    tokens: Counter[str] = field(default_factory=Counter)
+    chosen: dict[int, Waiting] = field(default_factory=dict)
+    counted: Counter[str] = field(default_factory=Counter)
+
+    def wait(self, until: dt.datetime, *, everywhere: bool = False) -> None:
+        """Something is in the way until then."""
+        self.until = until if self.until is None else min(self.until, until)
+        self.everywhere = everywhere
+
+
+class Ways:
+    """The relays of one circular, and what limits them."""
+
+    def __init__(
+        self,
+        *,
+        road: Road,
+        line: Callable[[str], Line],
+        domains: Domains,
+        days: Days,
+        tokens: Tokens,
+        clock: Clock,
+        spread: float | None = None,
+    ) -> None:
+        """Make them; *line* gives a relay by its name, *spread* is the circular's own pace in letters a minute, where it has one."""
+        self.road, self.domains = road, domains
+        self._line, self._days, self._tokens, self._clock, self._spread = line, days, tokens, clock, spread
+        #: relay -> recipients that were counted and to whom no content went
+        self._unspent: Counter[str] = Counter()
+
+    def line(self, name: str) -> Line:
+        """One of the relays."""
+        return self._line(name)
+
+    @property
+    def lines(self) -> list[Line]:
+        """All of them, in order."""
+        return [self._line(name) for name in self.road.names]
+
+    @property
+    def lanes(self) -> int:
+        """How many letters those that are open can have on the way at once."""
+        now = self._clock.now()
+        every = [line.transport.lanes for line in self.lines if line.closed(now) is None]
+        return sum(every) or self.line(self.road.own[0]).transport.lanes
+
+    async def allot(self, run: Run, room: int, due: Callable[[], Awaitable[Sequence[Waiting]]]) -> Allotment:
+        """Take tokens for at most *room* letters; *due* reads those that may be claimed."""
+        made = Allotment()
+        if self.shut(made):
+            return made
+        room = await self._spread_out(made, run.circular, room)
+        if not room:
+            return made
+        (only, *others) = self.lines
+        if others or only.per_day or self.domains.any_limit:
+            await self._one_by_one(made, run, room, await due())
+            return made
+        got = await only.pace.take(room, run.circular)
+        made.tokens[only.name] = got
+        made.wanted = Wanted(got, only.name)
+        if not got:
+            made.wait(only.pace.next_token(run.circular), everywhere=True)
+        return made
+
+    def shut(self, made: Allotment) -> bool:
+        """Whether every relay is closed; then *made* says until when, or why a person has to act first."""
+        now = self._clock.now()
+        closed = [line.closed(now) for line in self.lines]
+        whys = [one for one in closed if one is not None]
+        if len(whys) < len(closed):
+            return False
+        times = [one.until for one in whys if one.until is not None]
+        made.wait(min(times, default=now + _LOOK_AGAIN), everywhere=True)
+        made.held = None if times else "; ".join(dict.fromkeys(one.why for one in whys))
+        return True
+
+    def after_failure(self, claim: Claim) -> dt.datetime | None:
+        """When a letter that its relay has not taken, through the relay's own fault, is due again; None: at once, by another."""
+        now = self._clock.now()
+        names = self.road.relays(domain_of(claim.targets[0].address))
+        if any(self.line(name).closed(now) is None for name in names if name != claim.relay):
+            return None
+        return self.line(claim.relay).pace.next_token()
+
+    async def _spread_out(self, made: Allotment, circular: int, room: int) -> int:
+        """The circular's own pace."""
+        if self._spread is None:
+            return room
+        key = f"circular:{circular}"
+        got = (await self._tokens.take({key: Ask(room, self._spread)}))[key]
+        made.spread = got.tokens
+        if not got.tokens:
+            wait = dt.timedelta(minutes=(1 - got.left) / self._spread, microseconds=1)
+            made.wait(self._clock.now() + wait, everywhere=True)
+        return got.tokens
+
+    async def _one_by_one(self, made: Allotment, run: Run, room: int, due: Sequence[Waiting]) -> None:
+        later: dict[int, dt.datetime] = {}
+        planned = list(self._by_relay(made, run.circular, due, later))
+        for name, count in Counter(name for _, name in planned).items():
+            pace = self.line(name).pace
+            made.tokens[name] = await pace.take(min(room, count), run.circular)
+            if made.tokens[name] < min(room, count):
+                made.wait(pace.next_token(run.circular), everywhere=len(self.road.names) == 1)
+        letters: dict[int, str] = {}
+        left = Counter(made.tokens)
+        passed_over = made.until is not None
+        for letter, name in planned:
+            if len(letters) == room:
+                passed_over = True
+                break
+            if not left[name]:
+                passed_over = True
+            elif not await self._take(letter, run.circular, later):
+                if letter.letter not in later:
+                    passed_over = True
+                    made.wait(self._clock.now() + _SOON)
+            else:
+                left[name] -= 1
+                letters[letter.letter] = name
+                made.chosen[letter.letter] = letter
+        await self._count(made, letters)
+        made.wanted = Wanted(len(letters), letters=letters, later=later)
+        made.done = not passed_over
+
+    def _by_relay(
+        self, made: Allotment, circular: int, due: Sequence[Waiting], later: dict[int, dt.datetime]
+    ) -> list[tuple[Waiting, str]]:
+        """The letters that may leave now as far as can be told without tokens, each with its relay; others go to *later*."""
+        now = self._clock.now()
+        closed = {line.name: line.closed(now) for line in self.lines}
+        long_closed = [line.name for line in self.lines if line.pace.long_closed]
+        planned = []
+        for letter in due:
+            last = letter.last if letter.last in closed else None  # a relay that is no longer in the settings
+            names = order(
+                self.road,
+                domain_of(letter.addresses[0]),
+                last,
+                doubtful=letter.doubtful,
+                long_closed=long_closed,
+            )
+            name = next((one for one in names if closed[one] is None), None)
+            if name is None:
+                times = [one.until for each in names if (one := closed[each]) is not None and one.until is not None]
+                later[letter.letter] = min(times, default=now + _LOOK_AGAIN)
+                continue
+            barred = [at for one in self._domains(letter) if (at := self.domains.barred(one, circular)) is not None]
+            if barred:
+                later[letter.letter] = max(barred)
+            elif any(self.domains.busy(one) for one in self._domains(letter)):
+                made.wait(now + _SOON)
+            else:
+                planned.append((letter, name))
+        return planned
+
+    @staticmethod
+    def _domains(letter: Waiting) -> list[str]:
+        return list(dict.fromkeys(domain_of(address) for address in letter.addresses))
+
+    async def _take(self, letter: Waiting, circular: int, later: dict[int, dt.datetime]) -> bool:
+        """Take the tokens of the letter's domains, all or none; a place among the letters on the way is its own at once."""
+        taken: list[str] = []
+        for domain in self._domains(letter):
+            at = self.domains.barred(domain, circular)
+            if at is None and not self.domains.busy(domain) and await self.domains.take(domain, circular):
+                taken.append(domain)
+                continue
+            for one in taken:
+                await self.domains.give_back(one, circular)
+            if (at := self.domains.barred(domain, circular)) is not None:
+                later[letter.letter] = at
+            return False
+        self.domains.left(taken)
+        return True
+
+    async def _count(self, made: Allotment, letters: dict[int, str]) -> None:
+        """Count recipients for relays that have a limit a day; letters beyond it wait, or go by another."""
+        for line in self.lines:
+            if not line.per_day:
+                continue
+            await self._days.give_back(line.name, self._unspent.pop(line.name, 0))
+            mine = [letter for letter, name in letters.items() if name == line.name]
+            weights = {letter: self._weight(made.chosen[letter], line) for letter in mine}
+            if not mine:
+                continue
+            given = left = await self._days.take(line.name, line.per_day, sum(weights.values()))
+            for letter, weight in weights.items():
+                if weight <= left:
+                    left -= weight
+                    continue
+                line.full = Closed(_DAY_FULL, await self._days.next_at(line.name), self._clock.now())
+                del letters[letter]
+                made.wait(self._clock.now() + _SOON)  # another relay may have it, or all wait until then
+            made.counted[line.name] = given - left
+            await self._days.give_back(line.name, left)
+
+    @staticmethod
+    def _weight(letter: Waiting, line: Line) -> int:
+        """A letter to more addresses than a whole day allows goes on a day of its own."""
+        return min(len(letter.addresses), line.per_day)
+
+    async def settle(self, made: Allotment, run: Run, claims: Sequence[Claim]) -> None:
+        """Give back what was taken and not claimed."""
+        used = Counter(claim.relay for claim in claims)
+        for name, count in made.tokens.items():
+            await self.line(name).pace.give_back(count - used[name], run.circular)
+        if made.spread > len(claims):
+            await self._tokens.give_back(f"circular:{run.circular}", made.spread - len(claims), self._spread or 1)
+        claimed = {claim.letter for claim in claims}
+        for number, letter in made.chosen.items():
+            self.domains.landed(self._domains(letter))
+            if number not in claimed:
+                for domain in self._domains(letter):
+                    await self.domains.give_back(domain, run.circular)
+        for claim in claims:  # counted on the way even where nothing limits them: a limit may begin while they fly
+            self.domains.left(domain_of(target.address) for target in claim.targets)
+        for name, count in made.counted.items():
+            spent = sum(
+                self._weight(made.chosen[claim.letter], self.line(name)) for claim in claims if claim.relay == name
+            )
+            self._unspent[name] += count - spent
+
+    def landed(self, claim: Claim) -> None:
+        """An attempt has ended."""
+        self.domains.landed(domain_of(target.address) for target in claim.targets)
+
+    def not_spent(self, claim: Claim) -> None:
+        """It ended without content."""
+        if per_day := self.line(claim.relay).per_day:
+            self._unspent[claim.relay] += min(len(claim.targets), per_day)
+
+    async def close(self) -> None:
+        """Take recipients to whom no content went off the day's count."""
+        while self._unspent:
+            name, count = self._unspent.popitem()
+            await self._days.give_back(name, count)

@@ -1,0 +1,167 @@
+"""How fast letters go to one domain of recipients: limits of the settings, and what a domain itself asks for.
+
+- A domain that answers 4.7.x gets a slower pace: one letter at a time, and a few a minute, half as many each time that it asks again.
+  Letters that it put off together count as one asking. Others go on.
+- It recovers step by step: so many letters that pass make one step. One that nobody has written to for a while is forgotten.
+- The slower pace is this process's own; the tokens are those of all (`tokens`).
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from mailer.clock import Clock
+from mailer.delivery.fair import Shares
+from mailer.delivery.tokens import Tokens
+from mailer.settings import DomainPace, Pace
+
+#: Letters a minute after the first asking; halved at each further one, as often as `_STEPS` at the most.
+_SLOWED, _STEPS = 10.0, 5
+#: Letters that pass make one step back.
+_ENOUGH = 3
+#: A slowed domain is forgotten after this.
+_FORGOTTEN = dt.timedelta(hours=2)
+
+
+def domain_of(address: str) -> str:
+    """What stands after the last @, in lower case."""
+    return address.rpartition("@")[2].lower()
+
+
+@dataclass(slots=True)
+class Slowed:
+    """A domain that asked for a slower pace.
+
+    Attributes:
+        step: how often it has asked.
+        until: asking again before this counts as one with the last.
+        why: its words.
+        last: when it last said anything.
+        passed: letters that passed since the last step.
+    """
+
+    step: int
+    until: dt.datetime
+    why: str
+    last: dt.datetime
+    passed: int = 0
+
+
+class Domains:
+    """The pace of all domains of recipients in this process."""
+
+    def __init__(self, clock: Clock, settings: Pace, tokens: Tokens) -> None:
+        self._clock, self._settings, self._tokens = clock, settings, tokens
+        self._own = {domain.lower(): limits for domain, limits in settings.domains.items()}
+        self._shares: dict[str, Shares] = {}
+        self._slowed: dict[str, Slowed] = {}
+        #: domain -> its letters on the way
+        self._flying: Counter[str] = Counter()
+        #: (domain, circular) -> when more tokens are worth asking for
+        self._next: dict[tuple[str, int], dt.datetime] = {}
+
+    # --- limits ---------------------------------------------------------------------------------------------------
+
+    @property
+    def any_limit(self) -> bool:
+        """Whether letters have to be looked at one by one."""
+        self._forget()
+        every = (self._settings, *self._own.values())
+        return bool(self._slowed) or any(one.per_minute or one.connections for one in every)
+
+    def limits(self, domain: str) -> tuple[float, int]:
+        """Letters a minute and letters at once; 0: no limit."""
+        set_: DomainPace = self._own.get(domain, self._settings)
+        slowed = self._slowed.get(domain)
+        if slowed is None:
+            return set_.per_minute, set_.connections
+        slow = _SLOWED / 2 ** (slowed.step - 1)
+        return min(slow, set_.per_minute or slow), 1
+
+    def slower(self, domain: str, why: str) -> None:
+        """The domain asks for a slower pace."""
+        now = self._clock.now()
+        slowed = self._slowed.get(domain)
+        if slowed is not None and now < slowed.until:
+            slowed.why, slowed.passed = why, 0
+            return  # it was asked before it knew that we have understood
+        step = min(slowed.step + 1, _STEPS) if slowed else 1
+        made = self._slowed[domain] = Slowed(step, now, why, now)
+        made.until = now + self.interval(domain)
+
+    def interval(self, domain: str) -> dt.timedelta:
+        """The time between two letters at the domain's pace."""
+        per_minute, _ = self.limits(domain)
+        return dt.timedelta(seconds=60 / per_minute) if per_minute else dt.timedelta()
+
+    def went_well(self, domain: str) -> None:
+        """A letter to the domain passed."""
+        slowed = self._slowed.get(domain)
+        if slowed is None:
+            return
+        slowed.passed, slowed.last = slowed.passed + 1, self._clock.now()
+        if slowed.passed >= _ENOUGH:
+            slowed.step, slowed.passed = slowed.step - 1, 0
+            if not slowed.step:
+                del self._slowed[domain]
+
+    def _forget(self) -> None:
+        now = self._clock.now()
+        for domain in [one for one, slowed in self._slowed.items() if now - slowed.last > _FORGOTTEN]:
+            del self._slowed[domain]
+
+    def slowed(self) -> Iterator[tuple[str, dt.datetime, str]]:
+        """Domains that asked for a slower pace: name, when the next letter may go, and their words."""
+        for domain, slowed in self._slowed.items():
+            told = [at for (one, _), at in self._next.items() if one == domain]
+            yield domain, max([slowed.until, *told]), slowed.why
+
+    # --- letters --------------------------------------------------------------------------------------------------
+
+    def left(self, domains: Iterable[str]) -> None:
+        """A letter to these domains is on the way."""
+        self._flying.update(set(domains))
+
+    def landed(self, domains: Iterable[str]) -> None:
+        """It is so no longer."""
+        for domain in set(domains):
+            self._flying[domain] -= 1
+            if self._flying[domain] <= 0:
+                del self._flying[domain]
+
+    def barred(self, domain: str, circular: int) -> dt.datetime | None:
+        """Until when a letter to the domain is not worth asking for, as far as is known without asking; None: ask."""
+        now = self._clock.now()
+        slowed = self._slowed.get(domain)
+        known = [at for at in (self._next.get((domain, circular)), slowed and slowed.until) if at and at > now]
+        return max(known, default=None)
+
+    def busy(self, domain: str) -> bool:
+        """Whether letters on the way take up all that the domain may have at once."""
+        _, connections = self.limits(domain)
+        return bool(connections) and self._flying[domain] >= connections
+
+    async def take(self, domain: str, circular: int) -> bool:
+        """Take the token for one letter, where the domain has a pace; False: there is none, and `barred` says until when."""
+        per_minute, _ = self.limits(domain)
+        key = (domain, circular)
+        self._next.pop(key, None)
+        if not per_minute:
+            return True
+        got, wait = await self._share(domain).take(circular, 1, per_minute)
+        if not got:
+            self._next[key] = self._clock.now() + dt.timedelta(seconds=wait, microseconds=1)
+        return bool(got)
+
+    async def give_back(self, domain: str, circular: int) -> None:
+        """Return the token of a letter that did not leave."""
+        per_minute, _ = self.limits(domain)
+        if per_minute:
+            self._next.pop((domain, circular), None)
+            await self._share(domain).give_back(circular, 1, per_minute)
+
+    def _share(self, domain: str) -> Shares:
+        if domain not in self._shares:
+            self._shares[domain] = Shares(self._clock, self._tokens, f"domain:{domain}")
+        return self._shares[domain]

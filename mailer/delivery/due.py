@@ -1,0 +1,137 @@
+"""What is due in a batch, looked at before it is claimed: the choice of relays and the paces of domains need it letter by letter."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, bindparam, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailer.circulars.models import Letter, Recipient
+from mailer.circulars.states import RecipientState
+from mailer.delivery.models import Attempt, Outcome
+
+#: Recipients that a claim may take.
+WAITING = (RecipientState.QUEUED, RecipientState.DEFERRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A letter that is due, as far as the choice of its relay needs it.
+
+    Attributes:
+        addresses: of its recipients that are due, in the letter's order.
+        last: the relay that has put it off; None: no relay has.
+        doubtful: that relay may have it, and its circular chose to send it again.
+    """
+
+    letter: int
+    addresses: tuple[str, ...]
+    last: str | None
+    doubtful: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a turn may claim.
+
+    Attributes:
+        room: so many letters at the most.
+        relay: by which they go, whichever are due first.
+        letters: in place of the above: exactly these letters, if they are still due, each with its relay.
+        later: letters that are left for later: not before this time.
+    """
+
+    room: int = 0
+    relay: str = ""
+    letters: Mapping[int, str] | None = None
+    later: Mapping[int, dt.datetime] = field(default_factory=dict)
+
+    @property
+    def any(self) -> bool:
+        """Whether it says anything at all."""
+        return bool(self.room or self.letters or self.later)
+
+
+#: A turn that only records.
+NOTHING = Wanted()
+
+
+def is_due(circular: int, batch: int, now: dt.datetime) -> tuple[ColumnElement[bool], ...]:
+    """The conditions under which a recipient of a batch may be claimed."""
+    return (
+        Recipient.circular_id == circular,
+        Recipient.batch == batch,
+        Recipient.state.in_(WAITING),
+        or_(Recipient.next_at.is_(None), Recipient.next_at <= now),
+    )
+
+
+async def waiting(session: AsyncSession, circular: int, batch: int, now: dt.datetime) -> list[Waiting]:
+    """The letters of a batch that are due, in order."""
+    found_rows = await session.execute(
+        select(
+            Recipient.id,
+            Recipient.letter_id,
+            Recipient.address,
+            Recipient.state,
+            Letter.left_at,
+            Attempt.relay,
+        )
+        .join(Letter, Letter.id == Recipient.letter_id)
+        .outerjoin(Attempt, Attempt.id == Recipient.attempt_id)
+        .where(*is_due(circular, batch, now))
+        .order_by(Recipient.letter_id, Recipient.id)
+    )
+    rows = found_rows.all()
+    doubts = await _doubts(session, [row.id for row in rows if row.left_at is not None])
+    found: dict[int, Waiting] = {}
+    for row in rows:
+        last = row.relay if row.state == RecipientState.DEFERRED else None
+        doubtful = row.id in doubts
+        last = doubts.get(row.id, last)
+        known = found.get(row.letter_id)
+        found[row.letter_id] = (
+            Waiting(row.letter_id, (row.address,), last, doubtful)
+            if known is None
+            else Waiting(row.letter_id, (*known.addresses, row.address), known.last or last, known.doubtful or doubtful)
+        )
+    return list(found.values())
+
+
+async def _doubts(session: AsyncSession, recipients: Sequence[int]) -> dict[int, str | None]:
+    """Which of *recipients* may have the letter already and are to get it again by their circular's choice, with the relay of then.
+
+    Deferred without a reply after content left; whatever came back to the queue since has not settled it.
+    """
+    if not recipients:
+        return {}
+    last: dict[int, Any] = {}
+    outcomes = await session.execute(
+        select(Outcome.recipient_id, Outcome.state, Outcome.code, Outcome.relay)
+        .where(Outcome.recipient_id.in_(recipients), Outcome.state != RecipientState.QUEUED)
+        .order_by(Outcome.link, Outcome.place)
+    )
+    for row in outcomes:
+        last[row.recipient_id] = row
+    return {one: row.relay for one, row in last.items() if row.state == RecipientState.DEFERRED and row.code is None}
+
+
+async def put_off(session: AsyncSession, later: Mapping[int, dt.datetime], now: dt.datetime) -> None:
+    """Leave letters for later; what is on the way, or waits longer anyway, stays as it is."""
+    if later:
+        connection = await session.connection()
+        rows = [{"b_letter": letter, "b_at": at, "b_now": now} for letter, at in later.items()]
+        await connection.execute(_LATER, rows)
+
+
+_LATER = (
+    update(Recipient.__table__)  # type: ignore[arg-type]  # a Table, as Core takes it
+    .where(
+        Recipient.__table__.c.letter_id == bindparam("b_letter"),
+        Recipient.__table__.c.state.in_(WAITING),
+        or_(Recipient.__table__.c.next_at.is_(None), Recipient.__table__.c.next_at <= bindparam("b_now")),
+    )
+    .values(next_at=bindparam("b_at"))
+)
