@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.circulars.models import Letter, Recipient
 from mailer.circulars.states import RecipientState
-from mailer.delivery.models import Attempt, Outcome
+from mailer.delivery.models import Outcome
 
 #: Recipients that a claim may take.
 WAITING = (RecipientState.QUEUED, RecipientState.DEFERRED)
@@ -22,7 +22,7 @@ class Waiting:
 
     Attributes:
         addresses: of its recipients that are due, in the letter's order.
-        last: the relay that has put it off; None: no relay has.
+        last: the relay that has put it off, whatever was tried since; None: none has.
         doubtful: that relay may have it, and its circular chose to send it again.
     """
 
@@ -70,27 +70,21 @@ def is_due(circular: int, batch: int, now: dt.datetime) -> tuple[ColumnElement[b
 
 async def waiting(session: AsyncSession, circular: int, batch: int, now: dt.datetime) -> list[Waiting]:
     """The letters of a batch that are due, in order."""
-    found_rows = await session.execute(
-        select(
-            Recipient.id,
-            Recipient.letter_id,
-            Recipient.address,
-            Recipient.state,
-            Letter.left_at,
-            Attempt.relay,
+    rows = (
+        await session.execute(
+            select(Recipient.id, Recipient.letter_id, Recipient.address, Recipient.tries, Letter.left_at)
+            .join(Letter, Letter.id == Recipient.letter_id)
+            .where(*is_due(circular, batch, now))
+            .order_by(Recipient.letter_id, Recipient.id)
         )
-        .join(Letter, Letter.id == Recipient.letter_id)
-        .outerjoin(Attempt, Attempt.id == Recipient.attempt_id)
-        .where(*is_due(circular, batch, now))
-        .order_by(Recipient.letter_id, Recipient.id)
-    )
-    rows = found_rows.all()
-    doubts = await _doubts(session, [row.id for row in rows if row.left_at is not None])
+    ).all()
+    deferred = await _deferred(session, [row.id for row in rows if row.tries or row.left_at is not None])
     found: dict[int, Waiting] = {}
     for row in rows:
-        last = row.relay if row.state == RecipientState.DEFERRED else None
-        doubtful = row.id in doubts
-        last = doubts.get(row.id, last)
+        before = deferred.get(row.id)
+        last = before.relay if before else None
+        # put off without a reply after content left: its circular chose to send a doubtful letter again
+        doubtful = before is not None and before.code is None and row.left_at is not None
         known = found.get(row.letter_id)
         found[row.letter_id] = (
             Waiting(row.letter_id, (row.address,), last, doubtful)
@@ -100,22 +94,17 @@ async def waiting(session: AsyncSession, circular: int, batch: int, now: dt.date
     return list(found.values())
 
 
-async def _doubts(session: AsyncSession, recipients: Sequence[int]) -> dict[int, str | None]:
-    """Which of *recipients* may have the letter already and are to get it again by their circular's choice, with the relay of then.
-
-    Deferred without a reply after content left; whatever came back to the queue since has not settled it.
-    """
+async def _deferred(session: AsyncSession, recipients: Sequence[int]) -> dict[int, Any]:
+    """The last outcome of those of *recipients* that were put off; coming back to the queue since has settled nothing."""
     if not recipients:
         return {}
-    last: dict[int, Any] = {}
     outcomes = await session.execute(
         select(Outcome.recipient_id, Outcome.state, Outcome.code, Outcome.relay)
         .where(Outcome.recipient_id.in_(recipients), Outcome.state != RecipientState.QUEUED)
         .order_by(Outcome.link, Outcome.place)
     )
-    for row in outcomes:
-        last[row.recipient_id] = row
-    return {one: row.relay for one, row in last.items() if row.state == RecipientState.DEFERRED and row.code is None}
+    last = {row.recipient_id: row for row in outcomes}
+    return {one: row for one, row in last.items() if row.state == RecipientState.DEFERRED}
 
 
 async def put_off(session: AsyncSession, later: Mapping[int, dt.datetime], now: dt.datetime) -> None:
@@ -130,7 +119,7 @@ _LATER = (
     update(Recipient.__table__)  # type: ignore[arg-type]  # a Table, as Core takes it
     .where(
         Recipient.__table__.c.letter_id == bindparam("b_letter"),
-        Recipient.__table__.c.state.in_(WAITING),
+        or_(*(Recipient.__table__.c.state == state for state in WAITING)),  # an IN can't be run for many rows
         or_(Recipient.__table__.c.next_at.is_(None), Recipient.__table__.c.next_at <= bindparam("b_now")),
     )
     .values(next_at=bindparam("b_at"))

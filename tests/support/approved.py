@@ -70,7 +70,7 @@ async def office(
     return app, drafted.id
 
 
-class _Visit:
+class Visit:
     """Our connections to a relay that goes on when we are gone."""
 
     def __init__(self, relay: MemoryTransport) -> None:
@@ -87,7 +87,7 @@ class _Visit:
 @asynccontextmanager
 async def running(app: App, transport: MemoryTransport) -> AsyncIterator[Sending]:
     """What sends, over *transport*."""
-    async with sending(app, what="test", make_transport=lambda _relay: _Visit(transport)) as made:
+    async with sending(app, what="test", make_transport=lambda _relay: Visit(transport)) as made:
         yield made
 
 

@@ -1,0 +1,224 @@
+"""The pace of domains and of days, and circulars that share what there is: what relays took, and when."""
+
+import asyncio
+import datetime as dt
+from collections import Counter
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from mailer.circulars.models import Letter
+from mailer.clock import ManualClock
+from mailer.database import Database
+from mailer.delivery.models import Batch, Obstacle
+from mailer.transport.base import Envelope, Rcpt
+from mailer.transport.memory import MemoryTransport
+from mailer.transport.verdict import Phase
+from tests.support.approved import addresses, office, states
+from tests.support.relays import another, chosen, process, reached, send
+
+SECOND = dt.timedelta(seconds=1)
+
+
+def _to(domain: str, count: int) -> list[list[str]]:
+    return [[f"office{number:03}@{domain}"] for number in range(1, count + 1)]
+
+
+def _domains(relay: MemoryTransport) -> Counter[str]:
+    return Counter(one.envelope.recipients[0].address.partition("@")[2] for one in relay.received if one.taken)
+
+
+async def _runs(database: Database) -> int:
+    async with database.read() as session:
+        return await session.scalar(select(func.sum(Batch.run))) or 0
+
+
+async def test_a_paced_domain_does_not_keep_back_the_others(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """With 6 letters a minute to one domain, letters to others of the same batch leave at once, and the domain's every 10 seconds."""
+    settings = chosen(pace={"domains": {"slow.example": {"per_minute": 6}}})
+    app, circular = await office(
+        database, clock, tmp_path, [*_to("slow.example", 20), *_to("org.example", 60)], settings
+    )
+    relay = MemoryTransport()
+    async with process(app, {"main": relay}) as made:
+        await made.delivery.start(circular, by="anna")
+        await made.work(until=lambda due: due is None or due > clock.now())
+        assert _domains(relay) == {"slow.example": 1, "org.example": 60}
+        assert await _runs(database) <= 4
+        per_minute = []
+        for _ in range(4):
+            before = _domains(relay)["slow.example"]
+            for _ in range(6):
+                clock.advance(10 * SECOND + SECOND / 1000)
+                await made.work(until=lambda due: due is None or due > clock.now())
+            per_minute.append(_domains(relay)["slow.example"] - before)
+    assert per_minute == [6, 6, 6, 1]
+    assert await _runs(database) <= 30
+    assert max(reached(relay).values()) == 1
+
+
+async def test_any_domain_may_have_a_limit(database: Database, clock: ManualClock, tmp_path: Path) -> None:
+    """A limit for all domains holds for each of them apart; one that has its own goes by that."""
+    settings = chosen(pace={"per_minute": 10, "domains": {"fast.example": {"per_minute": 600}}})
+    mailboxes = [*_to("a.example", 4), *_to("b.example", 4), *_to("fast.example", 20)]
+    app, circular = await office(database, clock, tmp_path, mailboxes, settings)
+    relay = MemoryTransport()
+    await send(app, circular, {"main": relay})
+    assert _domains(relay) == {"a.example": 1, "b.example": 1, "fast.example": 20}
+
+
+async def test_a_domain_gets_no_more_at_once_than_it_may(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """With two connections for a domain, never more than two of its letters are on the way, and all leave."""
+    settings = chosen(pace={"domains": {"slow.example": {"connections": 2}}})
+    app, circular = await office(
+        database, clock, tmp_path, [*_to("slow.example", 12), *_to("org.example", 12)], settings
+    )
+    flying, most = Counter[str](), Counter[str]()
+
+    async def script(phase: Phase, envelope: Envelope, _to: Rcpt | None) -> None:
+        domain = envelope.recipients[0].address.partition("@")[2]
+        if phase is Phase.MAIL:
+            flying[domain] += 1
+            most[domain] = max(most[domain], flying[domain])
+            await asyncio.sleep(0.01)
+        elif phase is Phase.FINAL:
+            flying[domain] -= 1
+
+    relay = MemoryTransport(script)
+    await send(app, circular, {"main": relay})
+    assert most["slow.example"] == 2
+    assert most["org.example"] > 2
+    assert _domains(relay) == {"slow.example": 12, "org.example": 12}
+
+
+async def test_a_domain_that_asks_for_a_slower_pace_gets_it_and_recovers(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """4.7.x from one domain slows its letters and no others; the obstacle is told; as letters pass, the pace comes back."""
+    app, circular = await office(
+        database, clock, tmp_path, [*_to("wary.example", 30), *_to("org.example", 60)], chosen()
+    )
+    wary = True
+
+    def script(phase: Phase, _envelope: Envelope, to: Rcpt | None) -> str | None:
+        here = wary and phase is Phase.RCPT and to is not None and to.address.endswith("@wary.example")
+        return "451 4.7.1 slow down" if here else None
+
+    relay = MemoryTransport(script, lanes=2)
+    async with process(app, {"main": relay}) as made:
+        await made.delivery.start(circular, by="anna")
+        await made.work(until=lambda due: due is None or due > clock.now())
+        found = Counter((await states(database, circular)).values())
+        assert _domains(relay) == {"org.example": 60}
+        assert found["deferred"] < 10
+        assert found["queued"] > 20
+        async with database.read() as session:
+            obstacle = await session.get_one(Obstacle, "domain:wary.example")
+        assert "slow down" in obstacle.why
+        assert obstacle.until is not None
+        assert obstacle.until > clock.now()
+        wary = False
+        clock.advance(7 * SECOND)
+        await made.work(until=lambda due: due is None or due > clock.now())
+        assert _domains(relay)["wary.example"] == 1
+        for _ in range(60):
+            clock.advance(20 * SECOND)
+            await made.work(until=lambda due: due is None or due > clock.now())
+    assert _domains(relay) == {"org.example": 60, "wary.example": 30}
+    assert set((await states(database, circular)).values()) == {"accepted"}
+    async with database.read() as session:
+        assert await session.get(Obstacle, "domain:wary.example") is None
+
+
+async def test_the_limit_of_a_day_outlives_a_restart(database: Database, clock: ManualClock, tmp_path: Path) -> None:
+    """With 10 addresses a day, 24 leave in three days, however often the program is started anew."""
+    settings = chosen(relays={"main": {"recipients_per_day": 10}})
+    mailboxes = [[f"a{number}@org.example", f"b{number}@org.example"] for number in range(12)]
+    app, circular = await office(database, clock, tmp_path, mailboxes, settings)
+    relay = MemoryTransport()
+    await send(app, circular, {"main": relay})
+    days = []
+    for _ in range(3):
+        days.append(reached(relay).total())
+        for _ in range(5):
+            clock.advance(dt.timedelta(hours=5))
+            await send(app, None, {"main": relay})
+    assert days == [10, 20, 24]
+    assert max(reached(relay).values()) == 1
+
+
+async def test_letters_that_did_not_leave_cost_nothing_of_the_day(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """A relay that is down while letters are tried has its whole day's limit when it is back."""
+    settings = chosen(relays={"main": {"recipients_per_day": 10}})
+    app, circular = await office(database, clock, tmp_path, addresses(10), settings)
+    relay = MemoryTransport(lambda phase, _e, _to: ConnectionRefusedError() if phase is Phase.CONNECT else None)
+    await send(app, circular, {"main": relay})
+    for _ in range(3):
+        clock.advance(dt.timedelta(minutes=6))
+        await send(app, None, {"main": relay})
+    relay.script = lambda _phase, _envelope, _to: None
+    clock.advance(dt.timedelta(minutes=6))
+    await send(app, None, {"main": relay})
+    assert reached(relay).total() == 10
+
+
+async def test_a_small_circular_shares_the_pace_of_a_large_one(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """At 60 letters a minute five letters, started while a circular of hundreds is under way, leave with every second token."""
+    settings = chosen(relays={"main": {"per_minute": 60}})
+    app, small = await office(database, clock, tmp_path, addresses(5), settings)
+    large = await another(app, tmp_path, [one for (one,) in _to("many.example", 300)], "large")
+    async with database.read() as session:
+        tokens = set(await session.scalars(select(Letter.token).where(Letter.circular_id == small)))
+    relay = MemoryTransport()
+    async with process(app, {"main": relay}) as made:
+        await made.delivery.start(large, by="anna")
+        for _ in range(20):
+            await made.work(until=lambda due: due is None or due > clock.now())
+            clock.advance(SECOND)
+        begun = len(relay.received)
+        await made.delivery.start(small, by="anna")
+        for _ in range(20):
+            await made.work(until=lambda due: due is None or due > clock.now())
+            clock.advance(SECOND)
+    assert 20 <= begun <= 27
+    order = [one.envelope.envid in tokens for one in relay.received][begun:]
+    assert sum(order[:14]) == 5
+    assert 18 <= len(order) <= 22
+
+
+async def test_a_small_circular_shares_the_connections_of_a_large_one(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Without a pace, on two connections and with one place for batches: five letters do not wait for the hundreds before them."""
+    app, small = await office(database, clock, tmp_path, addresses(5), chosen(slots=1, slice=200))
+    large = await another(app, tmp_path, [one for (one,) in _to("many.example", 400)], "large")
+    async with database.read() as session:
+        tokens = set(await session.scalars(select(Letter.token).where(Letter.circular_id == small)))
+    begun = asyncio.Event()
+
+    async def script(phase: Phase, _envelope: Envelope, _to: Rcpt | None) -> None:
+        if phase is Phase.MAIL:
+            await asyncio.sleep(0.002)
+            if len(relay.received) >= 20:
+                begun.set()
+
+    relay = MemoryTransport(script, lanes=2)
+    async with process(app, {"main": relay}) as made:
+        await made.delivery.start(large, by="anna")
+        working = asyncio.create_task(made.work(until=lambda due: due is None))
+        await begun.wait()
+        await made.delivery.start(small, by="anna")
+        at = len(relay.received)
+        await working
+    order = [one.envelope.envid in tokens for one in relay.received]
+    assert len(order) == 410
+    last = max(place for place, ours in enumerate(order) if ours)
+    assert last - at < 300, "the small circular waited for the large one"
