@@ -275,8 +275,8 @@ async def test_what_a_lost_commit_has_written_is_not_written_twice(
     await app.delivery.start(circular, by="anna")
     batches, run, claims = await _begin(app, circular)
     told = [_told(claim, RecipientState.ACCEPTED, clock.now()) for claim in claims]
-    await batches.turn(run, told, 0, relay="main", now=clock.now())
-    await batches.turn(run, told, 0, relay="main", now=clock.now(), again=True)
+    await batches.turn(run, told, NOTHING, now=clock.now())
+    await batches.turn(run, told, NOTHING, now=clock.now(), again=True)
     await batches.leave(run, told, now=clock.now())
     async with database.read() as session:
         assert await session.scalar(select(func.count()).select_from(Outcome)) == 2
@@ -311,7 +311,7 @@ async def test_what_two_batches_kept_is_told_by_whichever_comes_first(
         for number in (1, 2):
             run = await batches.take(circular, number, owner=sender.journal.name, boot=boot_id(), now=clock.now())
             assert run is not None
-            (claim,) = await batches.turn(run, [], 10, relay="main", now=clock.now())
+            (claim,) = await batches.turn(run, [], Wanted(10, "main"), now=clock.now())
             sender.keep(run, [_told(claim, RecipientState.ACCEPTED, clock.now())], "main")
         await asyncio.gather(sender._tell_kept(), sender._tell_kept(), sender._tell_kept())
     assert set((await states(database, circular)).values()) == {"accepted"}

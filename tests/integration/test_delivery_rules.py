@@ -19,6 +19,7 @@ from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery import resend
 from mailer.delivery.batches import Batches
+from mailer.delivery.due import Wanted
 from mailer.delivery.journal import SUFFIX, Journal, boot_id
 from mailer.transport.base import Envelope, Rcpt
 from mailer.transport.memory import MemoryTransport
@@ -122,7 +123,7 @@ async def _claimed(app: App, circular: int, boot: str) -> tuple[Journal, Path]:
     batches = Batches(app.database, lease=dt.timedelta(seconds=app.settings.delivery.lease))
     run = await batches.take(circular, 1, owner=journal.name, boot=boot, now=app.clock.now())
     assert run is not None
-    assert await batches.turn(run, [], 50, relay="main", now=app.clock.now())
+    assert await batches.turn(run, [], Wanted(50, "main"), now=app.clock.now())
     (file,) = folder.glob(f"*{SUFFIX}")
     return journal, file
 

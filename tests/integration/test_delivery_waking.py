@@ -9,6 +9,7 @@ from mailer.app import App
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery.batches import Batches
+from mailer.delivery.due import Wanted
 from mailer.delivery.journal import boot_id
 from mailer.dispatch import Sending
 from mailer.register.models import Link
@@ -114,7 +115,7 @@ async def test_what_a_recovery_notes_is_no_activity(database: Database, clock: M
     batches = Batches(database, lease=dt.timedelta(minutes=2))
     run = await batches.take(circular, 1, owner="1-dead", boot=boot_id(), now=clock.now())
     assert run is not None
-    assert len(await batches.turn(run, [], 1, relay="main", now=clock.now())) == 1
+    assert len(await batches.turn(run, [], Wanted(1, "main"), now=clock.now())) == 1
     clock.advance(5 * DAYS)
     await again(app, relay)
     assert relay.received == []
