@@ -39,7 +39,7 @@ check: $(VENV)/.test ## style, types, layers
 bench: $(VENV)/.test ## the benchmarks; figures are ratios within one run
 	$(BIN)/python tests/benchmarks/run.py
 
-crash: $(VENV)/.test ## kill it two hundred times while it sends, approves and migrates, and count the letters
+crash: packages ## kill it two hundred times while it sends, approves and migrates, and count the letters
 	$(BIN)/python -m tests.benchmarks.crash
 
 lock: ## make the two lock files anew (needs uv)
