@@ -16,6 +16,7 @@ from mailer.app import App
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery.batches import Batches
+from mailer.delivery.due import Wanted
 from mailer.delivery.journal import Journal, boot_id
 from mailer.dispatch import sending
 from mailer.rehearsal.faults import Faults
@@ -170,7 +171,7 @@ async def test_the_last_attempts_of_a_dead_process_have_their_lines(
     batches = Batches(sqlite_database, lease=dt.timedelta(seconds=120))
     run = await batches.take(number, 1, owner=journal.name, boot=boot_id(), now=clock.now())
     assert run is not None
-    first, second, _ = await batches.turn(run, [], 3, relay="main", now=clock.now())
+    first, second, _ = await batches.turn(run, [], Wanted(3, "main"), now=clock.now())
     journal.begun(first.attempt, clock.now(), [], "0" * 64)
     said = Result(first.targets[0].id, Fate.ACCEPTED, reply=Reply(250, "2.0.0", "2.0.0 Ok"))
     journal.answered(first.attempt, clock.now(), [said])
