@@ -221,6 +221,15 @@ def write_private(path: Path, text: str) -> None:
     scratch.replace(path)
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the names in *folder* reach the disk."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 def settings_text(first: First) -> str:
     """The `chancery.toml` of a new home: the least that it needs, with remarks."""
     login = first.username or (None if first.host else "circulars")

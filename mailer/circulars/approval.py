@@ -22,7 +22,7 @@ from lists.findings import Finding
 from lists.kinds import Severity
 from mailer.circulars import rows
 from mailer.circulars.checks import Checked, check, not_waived
-from mailer.circulars.desk import Desk, find, name_of
+from mailer.circulars.desk import Desk, find, name_of, refuse_held
 from mailer.circulars.drafting import store_blob
 from mailer.circulars.frozen import Frozen
 from mailer.circulars.models import Circular, Letter, PlanBatch, Recipient, Snapshot, Waiver
@@ -106,6 +106,7 @@ async def approve(
 
 
 def _permit(circular: Circular, desk: Desk, by: str) -> None:
+    refuse_held(circular)
     if circular.parent_id is not None and circular.state != CircularState.FREEZING:
         raise NotAllowedNow("it was approved with its circular", where=name_of(circular))
     if circular.state not in {CircularState.DRAFT, CircularState.FREEZING}:

@@ -15,7 +15,7 @@ from mailer.circulars.keys import Keys
 from mailer.circulars.models import Circular
 from mailer.clock import Clock
 from mailer.database import Sessions
-from mailer.errors import NotFound
+from mailer.errors import NotAllowedNow, NotFound
 from mailer.settings import Settings
 
 #: Digits from which on a number is no draft's: both databases count to some two thousand million.
@@ -62,6 +62,21 @@ def today(clock: Clock, settings: Settings) -> dt.date:
 def name_of(circular: Circular) -> str:
     """How a circular is called on screen: its reference, else the number of its draft."""
     return circular.reference or f"draft {circular.id}"
+
+
+def refuse_held(circular: Circular) -> None:
+    """Stop at a circular that a restore has held before it was sent.
+
+    Raises:
+        NotAllowedNow: it is.
+    """
+    if circular.held_why is not None:
+        name = circular.reference or circular.id
+        raise NotAllowedNow(
+            f"it is held: {circular.held_why}",
+            where=name_of(circular),
+            remedy=f"if it was not, let it go on (chancery circular resume {name}); if it was, chancery circular cancel {name}",
+        )
 
 
 async def find(session: AsyncSession, id_text: str | int) -> Circular:

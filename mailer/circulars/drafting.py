@@ -37,8 +37,10 @@ class Updated:
     voided: Sequence[str] = field(default_factory=list)
 
 
-async def new(desk: Desk, folder: Path, *, by: str) -> Circular:
+async def new(desk: Desk, folder: Path, *, by: str, last_reference: str | None = None) -> Circular:
     """Read *folder* into a draft; its texts and enclosures are stored, and its reference is reserved.
+
+    *last_reference* is the one that was used last, where the home was restored: `numbering.told_last`.
 
     Raises:
         CircularError: the folder is not right, or is a draft already; nothing is stored.
@@ -57,7 +59,10 @@ async def new(desk: Desk, folder: Path, *, by: str) -> Circular:
                 where=str(folder),
                 remedy=f"read it again: chancery circular update {other.reference or other.id}",
             )
-        reference = await numbering.reserve(session, desk.settings.approval.reference, document.date.year)
+        pattern = desk.settings.approval.reference
+        if last_reference is not None:
+            await numbering.told_last(session, pattern, last_reference, by=by, at=now)
+        reference = await numbering.reserve(session, pattern, document.date.year)
         await _store_blobs(session, blobs)
         circular = Circular(
             reference=reference,

@@ -1,16 +1,21 @@
 """References: a pattern with the year and a number. A number is reserved when a draft is made and never given again."""
 
+import datetime as dt
 import re
 import string
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailer import facts
 from mailer.circulars.models import Counter
-from mailer.errors import SettingsError
+from mailer.errors import BadInput, NotAllowedNow, SettingsError
+from mailer.register import chain
 
 _WHERE = "approval.reference"
 _LONGEST = 80
+#: What one says where no reference was used.
+_NONE = "none"
 _NUMBER_FORMAT = re.compile(r"0?\d?d?")
 
 
@@ -56,13 +61,59 @@ def of_reminder(reference: str, ordinal: int) -> str:
     return f"{reference}/R{ordinal}"
 
 
+async def told_last(session: AsyncSession, pattern: str, last: str, *, by: str, at: dt.datetime) -> None:
+    """Go on after *last*, the reference that was used last before the home was restored; "none": no other than those we know.
+
+    Raises:
+        SettingsError: the pattern can't give references.
+        BadInput: *last* is no reference of the pattern.
+    """
+    check_pattern(pattern)
+    if last.strip().casefold() != _NONE:
+        year, number = _read(pattern, last.strip())
+        here = (Counter.pattern == pattern) & (Counter.year == year)
+        known = await session.scalar(select(Counter.number).where(here).with_for_update())
+        if known is None:
+            await session.execute(insert(Counter).values(pattern=pattern, year=year, number=number))
+        elif known < number:
+            await session.execute(update(Counter).where(here).values(number=number))
+    await facts.drop(session, facts.ASKS_REFERENCE)
+    await chain.append(session, chain.HOME, "last-reference-told", {"reference": last.strip()}, by=by, at=at)
+
+
+def _read(pattern: str, reference: str) -> tuple[int, int]:
+    """Year (0 where the pattern has none) and number of a reference."""
+    expression, seen = "", set()
+    for text, name, _, _ in string.Formatter().parse(pattern):
+        expression += re.escape(text)
+        if name is not None:
+            expression += f"(?P={name})" if name in seen else rf"(?P<{name}>\d{{1,9}})"
+            seen.add(name)
+    found = re.fullmatch(expression, reference, re.IGNORECASE)
+    if found is None:
+        raise BadInput(
+            f"{reference!r} is no reference of this home, which are like {worded(pattern, 2026, 14)}",
+            where="--last-reference",
+            remedy="give the last one that was used, or the word none",
+        )
+    groups = found.groupdict()
+    return int(groups.get("year") or 0), int(groups["number"])
+
+
 async def reserve(session: AsyncSession, pattern: str, year: int) -> str:
     """The next reference of *pattern* in *year*; taken for good, in the caller's transaction.
 
     Raises:
         SettingsError: the pattern can't give references.
+        NotAllowedNow: the home was restored, and nobody has said yet which reference was used last.
     """
     check_pattern(pattern)
+    if (day := await facts.get(session, facts.ASKS_REFERENCE)) is not None:
+        raise NotAllowedNow(
+            f"the home was restored from a backup of {day}, and which references were given since then is not known",
+            remedy="say the last one, once: chancery circular new FOLDER --last-reference REFERENCE "
+            f"(such as {worded(pattern, year, 14)}, or none)",
+        )
     here = (Counter.pattern == pattern) & (Counter.year == (year if "{year" in pattern else 0))
     last = await session.scalar(select(Counter.number).where(here).with_for_update())
     if last is None:

@@ -50,6 +50,9 @@ class LetterState(StrEnum):
 OPEN = frozenset({RecipientState.QUEUED, RecipientState.SENDING, RecipientState.DEFERRED})
 FINAL = frozenset(RecipientState) - OPEN - {RecipientState.UNCERTAIN}
 
+#: Circulars of which nothing has left.
+BEFORE_SENDING = frozenset({CircularState.DRAFT, CircularState.FREEZING, CircularState.APPROVED})
+
 _CIRCULAR_MOVES: dict[CircularState, frozenset[CircularState]] = {
     CircularState.DRAFT: frozenset({CircularState.FREEZING, CircularState.CANCELLED}),
     CircularState.FREEZING: frozenset({CircularState.APPROVED, CircularState.DRAFT, CircularState.CANCELLED}),

@@ -28,6 +28,7 @@ _NOUNS = {
     "home": None,
     "demo": None,
     "serve": None,
+    "safekeeping": None,
     "report": None,
     "contacts": "contacts",
     "roll": "roll",

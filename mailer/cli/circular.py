@@ -60,13 +60,18 @@ def start(
 
 
 @app.command()
-def new(folder: Folder) -> None:
+def new(
+    folder: Folder,
+    last_reference: Annotated[
+        str | None, typer.Option(help="after a restore: the reference that was used last, or none")
+    ] = None,
+) -> None:
     """Read a folder into a draft; gives it its number and reference."""
 
     async def work(app: App) -> str:
         from mailer.circulars import service
 
-        circular = await service.new(app.desk, folder, by=app.by)
+        circular = await service.new(app.desk, folder, by=app.by, last_reference=last_reference)
         return f"Draft {circular.id} has the reference {circular.reference}: {circular.title}"
 
     print(with_app(work))

@@ -1,4 +1,4 @@
-"""Tables: batches with their fence, attempts, outcomes, and the epoch of the home."""
+"""Tables: batches with their fence, attempts and outcomes."""
 
 import datetime as dt
 
@@ -111,12 +111,3 @@ class Obstacle(Base):
     #: when it will be tried again; None: a person has to act first
     until: Mapped[dt.datetime | None]
     since: Mapped[dt.datetime]
-
-
-class Fact(Base):
-    """A single fact of the home: `epoch`."""
-
-    __tablename__ = "fact"
-
-    name: Mapped[str] = mapped_column(String(40), primary_key=True)
-    value: Mapped[str] = mapped_column(Text)

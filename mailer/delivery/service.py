@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailer import facts
+from mailer.circulars.desk import refuse_held
 from mailer.circulars.models import Circular, Letter, Recipient
-from mailer.circulars.states import CircularState, RecipientState, check_move
+from mailer.circulars.states import BEFORE_SENDING, CircularState, RecipientState, check_move
 from mailer.clock import Clock
 from mailer.database import Sessions
 from mailer.delivery import account, obstacles
 from mailer.delivery.account import Change
 from mailer.delivery.batches import call_for
-from mailer.delivery.models import Batch, Fact
+from mailer.delivery.models import Batch
 from mailer.delivery.settling import settle_batch, settle_circular
 from mailer.delivery.waking import CONTINUED, waits_since
 from mailer.errors import BadInput, NotAllowedNow, NotFound
@@ -76,8 +78,7 @@ _UNDER_WAY = frozenset({RecipientState.QUEUED, RecipientState.SENDING, Recipient
 
 async def epoch(session: AsyncSession) -> str:
     """The home's epoch: it changes when a home is restored, so that journals of another time are not believed."""
-    fact = await session.get(Fact, "epoch")
-    return fact.value if fact else "1"
+    return await facts.get(session, facts.EPOCH) or "1"
 
 
 class Delivery:
@@ -120,6 +121,7 @@ class Delivery:
                 await self._lift(session, circular, now)
                 await chain.append(session, chain.chain_of(circular_id), CONTINUED, {}, by=by, at=now)
             elif circular.state == CircularState.APPROVED:
+                refuse_held(circular)
                 await self._begin(session, circular, letters, by, now)
             elif circular.state == CircularState.PAUSED:
                 raise NotAllowedNow("it is paused", where=name, remedy=f"`chancery circular resume {name}`")
@@ -189,12 +191,16 @@ class Delivery:
                 await self._hooks.paused(session, one)
 
     async def resume(self, circular_id: int, *, by: str) -> None:
-        """Let a paused circular and its paused reminders go on."""
+        """Let a paused circular and its paused reminders go on; one that a restore held before it was sent is free again."""
         now = self._clock.now()
         async with self._sessions.write() as session:
             circular = await _get(session, circular_id)
             paused = await _reminders(session, circular_id, {CircularState.PAUSED})
-            if circular.state == CircularState.SENT:
+            if circular.state in BEFORE_SENDING and circular.held_why is not None:
+                circular.held_why = None
+                await chain.append(session, chain.chain_of(circular.id), "circular-resumed", {}, by=by, at=now)
+                await self._hooks.resumed(session, circular)
+            elif circular.state == CircularState.SENT:
                 await self._hooks.resumed(session, circular)
             elif circular.state == CircularState.PAUSED:
                 paused.insert(0, circular)

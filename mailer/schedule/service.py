@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailer.circulars.desk import refuse_held
 from mailer.circulars.document import Document
 from mailer.circulars.models import Circular
 from mailer.circulars.states import CircularState
@@ -156,6 +157,7 @@ async def schedule_send(
         raise NotAllowedNow(
             f"only an approved circular can be scheduled, and it is {circular.state}", where=name, remedy=remedy
         )
+    refuse_held(circular)
     if moment <= at:
         raise BadInput(f"{rules.local(moment, zone)} has passed", where="--at", remedy="name a time to come")
     row = await session.scalar(
