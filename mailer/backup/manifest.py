@@ -158,7 +158,9 @@ def copy(source: Path, target: Path, *, runs: bool) -> Entry:
     Raises:
         OSError: it can't be read or written.
     """
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    missing = [folder for folder in target.parents if not folder.exists()]
+    for folder in reversed(missing):  # `parents=True` would leave those above open to others
+        folder.mkdir(mode=0o700)
     made, size = hashlib.sha256(), 0
     mode = 0o700 if runs else 0o600
     with source.open("rb") as file, os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
