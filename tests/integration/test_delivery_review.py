@@ -312,7 +312,7 @@ async def test_what_two_batches_kept_is_told_by_whichever_comes_first(
             run = await batches.take(circular, number, owner=sender.journal.name, boot=boot_id(), now=clock.now())
             assert run is not None
             (claim,) = await batches.turn(run, [], Wanted(10, "main"), now=clock.now())
-            sender.keep(run, [_told(claim, RecipientState.ACCEPTED, clock.now())], "main")
+            sender.keep(run, [_told(claim, RecipientState.ACCEPTED, clock.now())])
         await asyncio.gather(sender._tell_kept(), sender._tell_kept(), sender._tell_kept())
     assert set((await states(database, circular)).values()) == {"accepted"}
 
