@@ -106,7 +106,10 @@ def _owners(url: str) -> int:
 def test_two_processes_send_one_circular(empty: str, tmp_path: Path) -> None:
     """Two processes that send from one PostgreSQL share the work: nothing is lost, nothing goes twice, and both took part."""
     home = office.make(tmp_path / "office", 1300, database=empty)
-    home.variables |= {"CHANCERY_DELIVERY__SLOTS": "1", "CHANCERY_LOG__TO": "file"}  # nobody reads their pipes meanwhile
+    home.variables |= {
+        "CHANCERY_DELIVERY__SLOTS": "1",
+        "CHANCERY_LOG__TO": "file",
+    }  # nobody reads their pipes meanwhile
     with relay_process(tmp_path, "relay", _ONE_IS_SLOW) as relay:
         home.use(relay)
         serving = home.start("serve")
