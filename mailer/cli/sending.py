@@ -1,6 +1,7 @@
 """`chancery circular send | pause | resume | cancel | test`: the verbs that move an approved circular."""
 
 import asyncio
+import datetime as dt
 import sys
 from typing import Annotated, Any
 
@@ -16,8 +17,12 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="number of the draft, or r
 def send(
     ident: Id,
     expect: Annotated[int | None, typer.Option(help="the number of letters you expect; a script must give it")] = None,
+    finish_by: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="spread the letters until then, such as '2006-07-10 18:00'; default: at once"),
+    ] = None,
 ) -> None:
-    """Send an approved circular; asks for the number of letters."""
+    """Send an approved circular; says how long it will take, and asks for the number of letters."""
 
     async def work(application: Any) -> int:
         from mailer import logs
@@ -35,6 +40,7 @@ def send(
         from mailer.errors import HomeBusy
 
         circular_id, sender, letters, begun = await look(application, ident)
+        until = await _foreseen(application, circular_id, sender, letters, finish_by)
         slept = begun and await _slept(application, circular_id)
         if slept or not begun:
             confirm(letters, expect, f"circular send {ident}")
@@ -43,19 +49,49 @@ def send(
                 if begun and (now := await application.delivery.progress(circular_id)).state is CircularState.SENT:
                     return running.tell(now)  # the journal of a process that ended badly told the last of it
                 await _probe_first(application, sender)
-                await sending.delivery.start(circular_id, by=application.by, expect=None if begun else expect)
+                await sending.delivery.start(
+                    circular_id, by=application.by, expect=None if begun else expect, finish_by=until
+                )
                 with running.signals(sending) as taken:
                     async with running.progress_bar(application.delivery, circular_id):
                         await running.work_beside_others(application, sending, circular_id, taken)
                 code = running.tell(await application.delivery.progress(circular_id), sending.trouble())
                 return context.INTERRUPTED if taken.received else code
         except HomeBusy as busy:
-            await application.delivery.start(circular_id, by=application.by, expect=None if begun else expect)
+            await application.delivery.start(
+                circular_id, by=application.by, expect=None if begun else expect, finish_by=until
+            )
             context.err.print(f"Handed over: {busy}", markup=False)
             await running.follow(application, circular_id)
             return running.tell(await application.delivery.progress(circular_id))
 
     raise typer.Exit(context.with_app(work))
+
+
+async def _foreseen(
+    application: Any, circular_id: int, sender: str, letters: int, finish_by: str | None
+) -> dt.datetime | None:
+    """Say how long it will take, and whether it can be ready by *finish_by*; that time, where one was given."""
+    from zoneinfo import ZoneInfo
+
+    from mailer.delivery.forecast import forecast
+    from mailer.errors import BadInput
+    from mailer.schedule import rules
+
+    settings, now = application.settings, application.clock.now()
+    standing = await application.delivery.progress(circular_id)
+    seen = forecast(letters, standing.total, settings.relays[settings.senders[sender].relays[0]])
+    if seen.takes is not None:
+        context.err.print(seen.words(now, ZoneInfo(settings.calendar.timezone)), markup=False, highlight=False)
+    if finish_by is None:
+        return None
+    until: dt.datetime = rules.parse_moment(finish_by, zone=settings.calendar.timezone, at=settings.calendar.at)
+    if until <= now:
+        raise BadInput("that time is over", where=f"--finish-by {finish_by}", remedy="give a later one, or none")
+    if seen.takes is not None and now + seen.takes > until:
+        said = f"By {finish_by} it can't be ready: it leaves as fast as the mail server's pace allows."
+        context.err.print(said, markup=False, highlight=False)
+    return until
 
 
 async def _slept(application: Any, circular_id: int) -> bool:

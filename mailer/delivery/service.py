@@ -90,13 +90,16 @@ class Delivery:
         self._sessions, self._clock = sessions, clock
         self._hooks, self._hand_on = hooks or Hooks(), hand_on
 
-    async def start(self, circular_id: int, *, by: str, expect: int | None = None) -> int:
+    async def start(
+        self, circular_id: int, *, by: str, expect: int | None = None, finish_by: dt.datetime | None = None
+    ) -> int:
         """Let an approved circular go, or go on with one whose relay was held.
 
         Args:
             circular_id: which.
             by: who acts.
             expect: the number of letters that the coordinator has in mind.
+            finish_by: spread its letters so that the last leaves by then; None: as it was.
 
         Returns:
             The number of letters.
@@ -129,6 +132,7 @@ class Delivery:
                 raise NotAllowedNow("it is not approved", where=name, remedy=f"`chancery circular approve {name}`")
             else:
                 raise NotAllowedNow(f"it is {circular.state.value} already", where=name)
+            circular.finish_by = finish_by or circular.finish_by
             batches = await session.scalars(
                 select(Batch.no).where(Batch.circular_id == circular_id, Batch.done_at.is_(None))
             )

@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lists.kinds import Form, Role
 from mailer.circulars.models import Circular, Letter, Recipient, Snapshot
 from mailer.circulars.states import CircularState, RecipientState
-from mailer.delivery.models import Outcome
+from mailer.delivery import obstacles
+from mailer.delivery.domains import domain_of as domain_of_address
+from mailer.delivery.models import Attempt, Outcome
 from mailer.delivery.resend import ADDED
 from mailer.delivery.states import letter_state
 from mailer.errors import NotFound
@@ -59,8 +61,24 @@ async def build(session: AsyncSession, circular_id: int, *, at: dt.datetime, zon
         letters=tuple(await letter_lines(session, circular)),
         schedules=tuple(await schedules(session, circular_id=circular_id)),
         not_reminded=await _not_reminded(session, circular_id),
+        in_the_way=tuple(await _in_the_way(session, circular)),
         resends_doubtful=circular.on_uncertain == "resend",
     )
+
+
+async def _in_the_way(session: AsyncSession, circular: Circular) -> list[obstacles.InTheWay]:
+    """What its letters wait for: relays that it has tried, and domains to which it has letters that wait."""
+    if circular.state != CircularState.SENDING or not (every := await obstacles.listing(session)):
+        return []
+    relays = set(await session.scalars(select(Attempt.relay).where(Attempt.circular_id == circular.id).distinct()))
+    waiting = await session.scalars(
+        select(Recipient.address).where(
+            Recipient.circular_id == circular.id,
+            Recipient.state.in_((RecipientState.QUEUED, RecipientState.DEFERRED)),
+        )
+    )
+    domains = {domain_of_address(address) for address in waiting}
+    return [one for one in every if one.relay in relays or one.domain in domains]
 
 
 async def _not_reminded(session: AsyncSession, circular_id: int) -> dict[str, Mapping[str, Sequence[str]]]:

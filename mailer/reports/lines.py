@@ -9,6 +9,7 @@ from typing import Any
 
 from lists.kinds import Form, Role
 from mailer.circulars.states import CircularState, LetterState, RecipientState
+from mailer.delivery.obstacles import InTheWay
 from mailer.reports.explain import RECIPIENT_WORDS, Explained, explain
 from mailer.schedule.models import ScheduleKind, ScheduleState
 from mailer.schedule.service import ScheduleLine
@@ -134,6 +135,7 @@ class Report:
         parent: the reference of the circular that this is a reminder of.
         schedules: its reminders and its scheduled sending.
         resends_doubtful: it chose that a letter in doubt is sent again by itself.
+        in_the_way: closed relays and slow domains that its letters wait for now.
         not_reminded: per reminder that was made (`ScheduleLine.what`) and reason: the names of those whom it passed over.
     """
 
@@ -154,6 +156,7 @@ class Report:
     letters: tuple[LetterLine, ...]
     schedules: tuple[ScheduleLine, ...] = field(default=())
     not_reminded: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    in_the_way: tuple[InTheWay, ...] = field(default=())
     resends_doubtful: bool = False
 
     @cached_property
@@ -239,6 +242,10 @@ def _of_the_circular(report: Report) -> Iterable[Problem]:
     if report.held_why:
         step = f"Once that is seen to: chancery circular send {name}"
         yield Problem("", "", "held", "nothing more leaves", report.held_why, step)
+    for one in report.in_the_way:
+        if one.relay and one.until is None and not report.held_why:
+            what = f"nothing more leaves by our mail server {one.relay}; where another stands in for it, letters go on"
+            yield Problem("", "", "closed", what, one.why, f"Once that is seen to: chancery circular send {name}")
     if report.state is CircularState.PAUSED:
         yield Problem("", "", "paused", "it is paused", "", f"To go on: chancery circular resume {name}")
     if report.state is CircularState.FREEZING:

@@ -157,6 +157,7 @@ def parts(report: Report) -> Iterable[RenderableType]:
         yield Text()
     yield from _problems(report)
     yield from _waiting(report)
+    yield from (plain(words) for words in waiting_words(report))
     yield from _not_addressed(report)
     yield from _schedules(report)
 
@@ -245,6 +246,21 @@ def _waiting(report: Report) -> Iterable[RenderableType]:
         yield plain(f"{letter.organization}  {one.address}{when} ({one.reply or one.explained.what})")
     if (more := len(report.waiting) - _MOST) > 0:
         yield plain(f"and {more} more")
+
+
+def waiting_words(report: Report) -> Iterable[str]:
+    """What letters wait for that will be over by itself, as sentences."""
+    for one in report.in_the_way:
+        until = f" until {local_time(one.until, report.zone)}" if one.until and one.until > report.made_at else ""
+        if one.domain:
+            count = sum(
+                any(each.address.lower().endswith(f"@{one.domain}") for each in letter.recipients)
+                for letter in report.letters
+                if letter.state in {_S.QUEUED, _S.DEFERRED}
+            )
+            yield f"{count} letters wait for the pace of {one.domain}{until} (its mail server: {one.why})."
+        elif until:
+            yield f"Our mail server {one.relay} is not used{until}: {one.why}."
 
 
 def _not_addressed(report: Report) -> Iterable[RenderableType]:
