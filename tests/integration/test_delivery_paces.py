@@ -11,6 +11,8 @@ from mailer.circulars.models import Letter
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery.models import Batch, Obstacle
+from mailer.reports.delivery import build
+from mailer.reports.table import as_text
 from mailer.transport.base import Envelope, Rcpt
 from mailer.transport.memory import MemoryTransport
 from mailer.transport.verdict import Phase
@@ -118,6 +120,8 @@ async def test_a_domain_that_asks_for_a_slower_pace_gets_it_and_recovers(
         assert found["queued"] > 20
         async with database.read() as session:
             obstacle = await session.get_one(Obstacle, "domain:wary.example")
+            report = as_text(await build(session, circular, at=clock.now()))
+        assert "letters wait for the pace of wary.example until 7 July 2006, 08:00" in " ".join(report.split())
         assert "slow down" in obstacle.why
         assert obstacle.until is not None
         assert obstacle.until > clock.now()
@@ -222,3 +226,26 @@ async def test_a_small_circular_shares_the_connections_of_a_large_one(
     assert len(order) == 410
     last = max(place for place, ours in enumerate(order) if ours)
     assert last - at < 300, "the small circular waited for the large one"
+
+
+async def test_letters_are_spread_until_a_time(database: Database, clock: ManualClock, tmp_path: Path) -> None:
+    """Told to be ready in an hour, a hundred letters leave evenly over it, also where the program is started anew, and none after it."""
+    app, circular = await office(database, clock, tmp_path, addresses(100), chosen())
+    relay = MemoryTransport()
+    start = clock.now()
+    async with process(app, {"main": relay}) as made:
+        await made.delivery.start(circular, by="anna", finish_by=start + dt.timedelta(hours=1))
+        await made.work(until=lambda due: due is None or due > clock.now())
+        assert len(relay.received) == 1
+    left = []
+    for _ in range(4):
+        async with process(app, {"main": relay}) as made:
+            for _ in range(30):
+                clock.advance(30 * SECOND)
+                await made.work(until=lambda due: due is None or due > clock.now())
+        left.append(len(relay.received))
+    assert 15 <= left[0] <= 35
+    assert 40 <= left[1] <= 65
+    assert 65 <= left[2] <= 90
+    assert left[3] == 100
+    assert max(reached(relay).values()) == 1

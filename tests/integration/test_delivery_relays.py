@@ -10,6 +10,8 @@ from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery.models import Attempt, Obstacle
 from mailer.register.models import Link
+from mailer.reports.delivery import build
+from mailer.reports.table import as_text
 from mailer.settings import Route
 from mailer.transport.base import Envelope, Rcpt
 from mailer.transport.memory import MemoryTransport
@@ -215,6 +217,9 @@ async def test_a_closed_route_does_not_keep_back_the_others(
         assert (await states(database, circular))["a@un.example"] == "queued"
         async with database.read() as session:
             assert (await session.get_one(Circular, circular)).held_why is None
+            report = " ".join(as_text(await build(session, circular, at=clock.now())).split())
+        assert "nothing more leaves by our mail server gateway" in report
+        assert "not as this sender" in report
         relays["gateway"].script = lambda _phase, _envelope, _to: None
         await app.delivery.start(circular, by="anna")
         clock.advance(6 * MINUTES)
