@@ -121,12 +121,17 @@ class Batches:
         return chosen
 
     async def next_due(self) -> dt.datetime | None:
-        """When the earliest waiting batch falls due."""
+        """When the earliest batch that waits, and that nobody holds, falls due."""
         async with self._sessions.read() as session:
             return await session.scalar(
                 select(func.min(Batch.next_at))
                 .join(Circular, Circular.id == Batch.circular_id)
-                .where(Circular.state == CircularState.SENDING, Circular.held_why.is_(None), Batch.done_at.is_(None))
+                .where(
+                    Circular.state == CircularState.SENDING,
+                    Circular.held_why.is_(None),
+                    Batch.done_at.is_(None),
+                    Batch.beat.is_(None),  # a run that could not even let go of it holds it until its lease is over
+                )
             )
 
     async def take(self, circular: int, batch: int, *, owner: str, boot: str, now: dt.datetime) -> Run | None:
