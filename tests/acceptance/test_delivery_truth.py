@@ -173,7 +173,7 @@ def _mailboxes() -> list[tuple[str, ...]]:
     sheet += _PAIRS
     sheet += [("good",)] * (ORGANIZATIONS - len(sheet))
     return [
-        tuple(f"{kind}{number:02}-{place}@org.example" for place, kind in enumerate(kinds))
+        tuple(f"{kind}{number:02}-{place}@org{number:02}.example" for place, kind in enumerate(kinds))
         for number, kinds in enumerate(sheet, start=1)
     ]
 
