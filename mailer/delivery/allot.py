@@ -296,13 +296,18 @@ class Ways:
             )
             self._unspent[name] += count - spent
 
+    def rests(self, claim: Claim) -> dt.datetime | None:
+        """Until when a letter that is claimed has to wait all the same: a domain of it has just asked for a slower pace."""
+        known = [self.domains.rests(domain_of(target.address)) for target in claim.targets]
+        return max(filter(None, known), default=None)
+
     def landed(self, claim: Claim) -> None:
         """An attempt has ended."""
         self.domains.landed(domain_of(target.address) for target in claim.targets)
 
-    def not_spent(self, claim: Claim) -> None:
-        """It ended without content."""
-        if per_day := self.line(claim.relay).per_day:
+    def spent(self, claim: Claim, *, left: bool) -> None:
+        """An attempt has ended; *left*: with content, so that it counts for the day."""
+        if not left and (per_day := self.line(claim.relay).per_day):
             self._unspent[claim.relay] += min(len(claim.targets), per_day)
 
     async def close(self) -> None:

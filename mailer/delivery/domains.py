@@ -1,7 +1,9 @@
 """How fast letters go to one domain of recipients: limits of the settings, and what a domain itself asks for.
 
-- A domain that answers 4.7.x gets a slower pace: one letter at a time, and a few a minute, half as many each time that it asks again.
-  Letters that it put off together count as one asking. Others go on.
+- A domain that answers 4.7.x several times, and takes no letter in between, gets a slower pace: one letter at a time, and a few a
+  minute, half as many each time that it asks again. Letters that it put off together count as one asking. Others go on.
+  (One such answer alone, and each to a further try, may be a greylist's, which looks at each letter apart: that letter waits for its own
+  next try.)
 - It recovers step by step: so many letters that pass make one step. One that nobody has written to for a while is forgotten.
 - The slower pace is this process's own; the tokens are those of all (`tokens`).
 """
@@ -17,7 +19,9 @@ from mailer.delivery.tokens import Tokens
 from mailer.settings import DomainPace, Pace
 
 #: Letters a minute after the first asking; halved at each further one, as often as `_STEPS` at the most.
-_SLOWED, _STEPS = 10.0, 5
+_SLOWED, _STEPS = 60.0, 6
+#: So many answers of 4.7.x in a row are an asking.
+_STREAK = 3
 #: Letters that pass make one step back.
 _ENOUGH = 3
 #: A slowed domain is forgotten after this.
@@ -56,6 +60,8 @@ class Domains:
         self._own = {domain.lower(): limits for domain, limits in settings.domains.items()}
         self._shares: dict[str, Shares] = {}
         self._slowed: dict[str, Slowed] = {}
+        #: domain -> its answers of 4.7.x since a letter passed
+        self._streaks: Counter[str] = Counter()
         #: domain -> its letters on the way
         self._flying: Counter[str] = Counter()
         #: (domain, circular) -> when more tokens are worth asking for
@@ -79,10 +85,13 @@ class Domains:
         slow = _SLOWED / 2 ** (slowed.step - 1)
         return min(slow, set_.per_minute or slow), 1
 
-    def slower(self, domain: str, why: str) -> None:
-        """The domain asks for a slower pace."""
+    def slower(self, domain: str, why: str, *, first: bool = True) -> None:
+        """The domain answered 4.7.x; *first*: to the first try of a letter."""
         now = self._clock.now()
         slowed = self._slowed.get(domain)
+        self._streaks[domain] += first
+        if slowed is None and self._streaks[domain] < _STREAK:
+            return
         if slowed is not None and now < slowed.until:
             slowed.why, slowed.passed = why, 0
             return  # it was asked before it knew that we have understood
@@ -97,6 +106,7 @@ class Domains:
 
     def went_well(self, domain: str) -> None:
         """A letter to the domain passed."""
+        self._streaks.pop(domain, None)
         slowed = self._slowed.get(domain)
         if slowed is None:
             return
@@ -110,6 +120,11 @@ class Domains:
         now = self._clock.now()
         for domain in [one for one, slowed in self._slowed.items() if now - slowed.last > _FORGOTTEN]:
             del self._slowed[domain]
+
+    def rests(self, domain: str) -> dt.datetime | None:
+        """Until when a domain that has just asked for a slower pace gets no letter, claimed or not; None: it may get one."""
+        slowed = self._slowed.get(domain)
+        return slowed.until if slowed is not None and slowed.until > self._clock.now() else None
 
     def slowed(self) -> Iterator[tuple[str, dt.datetime, str]]:
         """Domains that asked for a slower pace: name, when the next letter may go, and their words."""

@@ -98,6 +98,14 @@ class Judge:
         )
         return Told(claim, changes, None, None, fruitless=False)
 
+    def not_now(self, claim: Claim, until: dt.datetime) -> Told:
+        """The end of an attempt that was not made, since its domain asks for a slower pace: back to the queue, no try counted."""
+        why = "its domain asks for a slower pace"
+        changes = tuple(
+            self._change(claim, target, RecipientState.QUEUED, why=why, next_at=until) for target in claim.targets
+        )
+        return Told(claim, changes, None, None, fruitless=False)
+
     def _change(
         self, claim: Claim, target: Target, state: RecipientState, *, result: Result | None = None, **more: object
     ) -> Change:
@@ -167,7 +175,8 @@ class Judge:
         slow = {domains[one.recipient]: one for one in results if one.scope is Scope.DOMAIN}
         for domain, result in slow.items():
             reply = f"{result.reply.code} {result.reply.text}" if result.reply else result.why
-            self._domains.slower(domain, reply)
+            tried = next(target.tries for target in claim.targets if target.id == result.recipient)
+            self._domains.slower(domain, reply, first=not tried)
         taken = {domains[one.recipient] for one in results if one.fate is Fate.ACCEPTED}
         for domain in taken - slow.keys():
             self._domains.went_well(domain)

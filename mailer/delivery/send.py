@@ -353,12 +353,12 @@ class _BatchRun:
         line = self._ways.line(claim.relay)
         await line.turnstile.enter(self._run.circular, 2 * line.transport.lanes)
         try:
-            told = await self._hand_over(claim, line)
+            rest = self._ways.rests(claim)
+            told = self._judges.of(line.name).not_now(claim, rest) if rest else await self._hand_over(claim, line)
         finally:
             line.turnstile.leave()
             self._ways.landed(claim)
-        if not told.left:
-            self._ways.not_spent(claim)
+        self._ways.spent(claim, left=told.left is not None)
         return told
 
     async def _hand_over(self, claim: Claim, line: Line) -> Told:

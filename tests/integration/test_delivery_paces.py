@@ -128,7 +128,7 @@ async def test_a_domain_that_asks_for_a_slower_pace_gets_it_and_recovers(
         wary = False
         clock.advance(7 * SECOND)
         await made.work(until=lambda due: due is None or due > clock.now())
-        assert _domains(relay)["wary.example"] == 1
+        assert _domains(relay)["wary.example"] >= 1
         for _ in range(60):
             clock.advance(20 * SECOND)
             await made.work(until=lambda due: due is None or due > clock.now())
