@@ -83,6 +83,7 @@ def _add(slice_: logs.Slice, circular: str, changes: Sequence[Change], told: Tol
     """A line; *told* is None where another process made the attempt."""
     worst = worst_of(changes)
     reply = worst.reply
+    connection, nth = (told.place if told else None) or (None, None)
     slice_.add(
         worst.at,
         logging.INFO if worst.state in _QUIET else logging.WARNING,
@@ -92,6 +93,8 @@ def _add(slice_: logs.Slice, circular: str, changes: Sequence[Change], told: Tol
             ("organization", told.claim.organization if told else None),
             ("attempt", worst.attempt),
             ("relay", worst.relay),
+            ("connection", connection),
+            ("nth", nth),
             ("recipients", len(changes)),
             ("code", reply.code if reply else None),
             ("enhanced", reply.enhanced if reply else None),

@@ -45,6 +45,7 @@ class Told:
         fruitless: it came back without content through no fault that the relay named.
         size: octets of the letter; 0: it was not made.
         seconds: from the start of the content to the relay's last word on it; None: there was none.
+        place: which connection to the relay carried it, and its how-manieth letter this was; None: none did.
     """
 
     claim: Claim
@@ -54,6 +55,7 @@ class Told:
     fruitless: bool
     size: int = 0
     seconds: float | None = None
+    place: tuple[int, int] | None = None
 
 
 #: Told of attempts once the rows have what became of them: log lines, counters, a rehearsal. It must not wait for anything.

@@ -148,7 +148,8 @@ class Judge:
             self._outcome(claim, target, by_id[target.id], digest, poison=poison, ours=held, chance=chance)
             for target in claim.targets
         )
-        return Told(claim, changes, left, digest, fruitless=fruitless)
+        place = next((result.place for result in results if result.place), None)
+        return Told(claim, changes, left, digest, fruitless=fruitless, place=place)
 
     def _is_poison(self, claim: Claim, *, relay: bool) -> bool:
         """Whether it is this letter, and not the relay, for which no content starts; *relay*: the relay was blamed."""

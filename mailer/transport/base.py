@@ -106,6 +106,7 @@ class Result:
         scope: whose failure it is, where it is one.
         reply: the relay's reply that decided it; None where none came.
         why: one plain sentence for a person, where the reply does not say it all ("the connection broke after the letter was sent").
+        place: number of the connection that carried the letter, and its how-manieth letter this was, both from 1; None: none did.
     """
 
     recipient: int
@@ -113,6 +114,7 @@ class Result:
     scope: Scope = Scope.RECIPIENT
     reply: Reply | None = None
     why: str = ""
+    place: tuple[int, int] | None = None
 
 
 class Gate(Protocol):

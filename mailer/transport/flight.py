@@ -21,6 +21,7 @@ class Flight:
         abandoned: who asked for it has gone; no content may start.
         untouched: the relay said nothing about this letter, or only that it closes.
         settled: results that stand already, by recipient.
+        place: as in `base.Result`, of the connection that has it, or had it last.
         done: the results, or what the gate raised.
     """
 
@@ -32,12 +33,14 @@ class Flight:
     abandoned: bool = False
     untouched: bool = True
     settled: dict[int, Result] = field(default_factory=dict)
+    place: tuple[int, int] | None = None
 
     def results(self, verdict: Verdict, said: Reply | None = None) -> list[Result]:
         """One result per recipient: those already settled as they are, the others by *verdict*."""
         fate, scope, why = verdict
         return [
-            self.settled.get(each.id) or Result(each.id, fate, scope, said, why) for each in self.envelope.recipients
+            self.settled.get(each.id) or Result(each.id, fate, scope, said, why, self.place)
+            for each in self.envelope.recipients
         ]
 
     def lost(self, error: BaseException) -> list[Result]:

@@ -89,6 +89,8 @@ class SmtpTransport:
         self._pause = 0.0
         self._again_at = 0.0
         self._stopped = False
+        #: connections that were made in this process
+        self._made = 0
 
     @property
     def rest(self) -> float:
@@ -221,6 +223,8 @@ class SmtpTransport:
         except SettingsError as error:
             self._fail(flight, Verdict(Fate.NOT_TRIED, Scope.HOLD, str(error)), None, beside=beside)
             return None
+        self._made += 1
+        connection.number = self._made
         if failures == self._failures:  # else one that began later has failed, and that is the newer news
             self._proven, self._failure, self._pause = True, None, 0.0
         return connection
@@ -307,6 +311,7 @@ class SmtpTransport:
         """Put a letter back to the head of the queue: the relay knows nothing of it."""
         if not flight.done.done():
             flight.settled.clear()
+            flight.place = None
             self._queue.appendleft(flight)
 
     def _answer(self, flight: Flight, results: Sequence[Result]) -> None:

@@ -55,6 +55,7 @@ class Connection:
 
     Attributes:
         extensions: what the relay offers after login, by keyword in small letters.
+        number: which connection to its relay it is, from 1; 0: nobody counts.
         carried: letters handed to it so far.
         confused: replies did not fit envelopes that were written at once.
     """
@@ -69,6 +70,7 @@ class Connection:
         self._pipelining = pipelining and "pipelining" in self.extensions
         self._ahead: Offer | None = None
         self._fit = True
+        self.number = 0
         self.carried = 0
         self.confused = False
 
@@ -93,6 +95,7 @@ class Connection:
             Exception: what the gate raised before the content, other than Held; no content has left then.
         """
         self.carried += 1
+        flight.place = (self.number, self.carried) if self.number else None
         flight.untouched = True
         phase = Phase.MAIL
         try:
@@ -160,7 +163,7 @@ class Connection:
     async def _settle(self, flight: Flight, recipient: Rcpt, verdict: Verdict, said: Reply) -> None:
         """A recipient that RCPT refused; where the relay closes over it, the others are not tried."""
         fate, scope, why = verdict
-        flight.settled[recipient.id] = Result(recipient.id, fate, scope, said, why)
+        flight.settled[recipient.id] = Result(recipient.id, fate, scope, said, why, flight.place)
         if said.code == _CLOSING:
             await self.cut()
             raise Ended(_CLOSED_BY_OTHER)

@@ -113,6 +113,10 @@ async def test_each_attempt_is_a_line(
     assert "code" not in uncertain
     assert "connection broke" in uncertain["why"]
     assert (partly["recipients"], partly["code"], partly["reply"]) == (2, 550, "5.1.1 Gone")
+    on = [(line["connection"], line["nth"]) for line in lines]
+    assert {one for one, _ in on} == set(range(1, len({one for one, _ in on}) + 1))
+    for each in {one for one, _ in on}:  # letters of one connection are counted from 1, as the relay took them
+        assert sorted(nth for one, nth in on if one == each) == list(range(1, [one for one, _ in on].count(each) + 1))
 
 
 @pytest.mark.parametrize("form", list(LogForm))
