@@ -224,7 +224,7 @@ def pause(ident: Id) -> None:
 
 @app.command()
 def resume(ident: Id) -> None:
-    """Let a paused circular go on."""
+    """Let a circular go on that is paused, or that waits for a person."""
 
     async def work(application: Any) -> int:
         circular_id = (await look(application, ident))[0]

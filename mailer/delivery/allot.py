@@ -7,6 +7,7 @@
 """
 
 import datetime as dt
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from mailer.delivery.pace import Closed, Pace
 from mailer.delivery.routes import Road, order
 from mailer.delivery.tokens import Ask, Tokens
 from mailer.transport.base import Transport
+
+log = logging.getLogger(__name__)
 
 #: What waits for a relay that a person has to see to, while others work, is looked at again after this.
 _LOOK_AGAIN = dt.timedelta(minutes=5)
@@ -47,6 +50,11 @@ class Line:
     per_day: int = 0
     full: Closed | None = None
     turnstile: Turnstile = field(default_factory=Turnstile)
+
+    def reopen(self) -> None:
+        """A person has mended it: it is tried again at once."""
+        self.pace.reopen()
+        self.transport.reopen()
 
     def closed(self, now: dt.datetime) -> Closed | None:
         """Why nothing may go to it now; None: it is open."""
@@ -264,6 +272,8 @@ class Ways:
                 if weight <= left:
                     left -= weight
                     continue
+                if line.full is None or line.closed(self._clock.now()) is None:
+                    log.warning("relay-day-over", extra={"relay": line.name, "why": _DAY_FULL})
                 line.full = Closed(_DAY_FULL, await self._days.next_at(line.name), self._clock.now())
                 del letters[letter]
                 made.wait(self._clock.now() + _SOON)  # another relay may have it, or all wait until then
@@ -297,7 +307,9 @@ class Ways:
             self._unspent[name] += count - spent
 
     def rests(self, claim: Claim) -> dt.datetime | None:
-        """Until when a letter that is claimed has to wait all the same: a domain of it has just asked for a slower pace."""
+        """Until when a letter that is claimed has to wait all the same: its relay, or a domain of it, has just said no to others."""
+        if self.line(claim.relay).pace.refuses:
+            return self.after_failure(claim) or self._clock.now()
         known = [self.domains.rests(domain_of(target.address)) for target in claim.targets]
         return max(filter(None, known), default=None)
 

@@ -6,6 +6,7 @@
 """
 
 import datetime as dt
+import logging
 from collections.abc import Callable, Sequence
 
 from mailer.circulars.states import RecipientState
@@ -20,6 +21,10 @@ from mailer.delivery.retry import next_try
 from mailer.settings import Delivery
 from mailer.transport.base import Fate, Result, Scope
 
+log = logging.getLogger(__name__)
+
+#: What is about the relay, or about us as its customer.
+_OURS = frozenset({Scope.RELAY, Scope.DAY, Scope.HOLD})
 #: A letter that came back this often without content is a poison letter, if others pass.
 _FRUITLESS = 3
 #: The same where no other letter is left to compare it with, but some passed before.
@@ -99,8 +104,8 @@ class Judge:
         return Told(claim, changes, None, None, fruitless=False)
 
     def not_now(self, claim: Claim, until: dt.datetime) -> Told:
-        """The end of an attempt that was not made, since its domain asks for a slower pace: back to the queue, no try counted."""
-        why = "its domain asks for a slower pace"
+        """The end of an attempt that was not made, since another's met a no that holds for it: back to the queue, no try counted."""
+        why = self._pace.closed.why if self._pace.closed is not None else "its domain asks for a slower pace"
         changes = tuple(
             self._change(claim, target, RecipientState.QUEUED, why=why, next_at=until) for target in claim.targets
         )
@@ -140,7 +145,7 @@ class Judge:
         self._tell_domains(claim, results)
         by_id = {result.recipient: result for result in results}
         fruitless = not held and all(
-            result.fate is Fate.NOT_TRIED and result.scope is not Scope.HOLD for result in results
+            result.fate is Fate.NOT_TRIED and result.scope not in {Scope.DAY, Scope.HOLD} for result in results
         )
         poison = fruitless and self._is_poison(claim, relay=any(one.scope is Scope.RELAY for one in results))
         chance = self._chance()  # one draw for all: a letter's recipients come back together
@@ -163,9 +168,12 @@ class Judge:
             return
         pace = self._pace
         for result in results:
-            if result.scope in {Scope.RELAY, Scope.HOLD} and result.fate is not Fate.ACCEPTED:
+            if result.scope in _OURS and result.fate is not Fate.ACCEPTED:
                 reply = f" ({result.reply.code} {result.reply.text})" if result.reply else ""
-                pace.failed(f"{result.why}{reply}", hold=result.scope is Scope.HOLD)
+                why, day = f"{result.why}{reply}", result.scope is Scope.DAY
+                if day and pace.trouble is None:
+                    log.warning("relay-day-over", extra={"relay": self._relay, "why": why})
+                pace.failed(why, hold=result.scope is Scope.HOLD, day=day)
                 return
         if any(result.fate in {Fate.ACCEPTED, Fate.REFUSED, Fate.DEFERRED} for result in results):
             pace.went_well()
@@ -208,7 +216,7 @@ class Judge:
 
     def _wait(self, claim: Claim, result: Result, *, ours: bool) -> dt.datetime | None:
         """When a letter whose content never started is due again: with the relay, at once after a pause, else later each time."""
-        if result.scope in {Scope.RELAY, Scope.HOLD}:
+        if result.scope in _OURS:
             return self._after_failure(claim)
         if ours:
             return None

@@ -128,5 +128,5 @@ class Obstacles:
             there = set(await session.scalars(select(Obstacle.key).where(Obstacle.key.in_(told))))
         for key in told - there:
             del self._written[key]
-            held[key].pace.reopen()
+            held[key].reopen()
             self._noted = {one for one in self._noted if one[1] != held[key].name}

@@ -122,7 +122,7 @@ class Sender:
         if circular in self._holding:  # it is due again: a person has lifted the hold
             self._holding.discard(circular)
             for line in ways.lines:
-                line.pace.reopen()
+                line.reopen()
         await self.obstacles.reopen(ways.lines)
         await _BatchRun(self, run, frozen, ways, call.key).fly()
 

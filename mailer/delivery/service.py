@@ -120,9 +120,7 @@ class Delivery:
                     remedy=f"look again with `chancery circular show {name}`, then send with --expect {letters}",
                 )
             if circular.state == CircularState.SENDING:
-                await obstacles.lift(session)
-                await self._lift(session, circular, now)
-                await chain.append(session, chain.chain_of(circular_id), CONTINUED, {}, by=by, at=now)
+                await self._continue(session, circular, by, now)
             elif circular.state == CircularState.APPROVED:
                 refuse_held(circular)
                 await self._begin(session, circular, letters, by, now)
@@ -133,11 +131,19 @@ class Delivery:
             else:
                 raise NotAllowedNow(f"it is {circular.state.value} already", where=name)
             circular.finish_by = finish_by or circular.finish_by
-            batches = await session.scalars(
-                select(Batch.no).where(Batch.circular_id == circular_id, Batch.done_at.is_(None))
-            )
-            await self._hand_on([call_for(circular_id, no) for no in batches], session)
+            await self._wake(session, circular_id)
         return letters
+
+    async def _wake(self, session: AsyncSession, circular_id: int) -> None:
+        """Have its unfinished batches looked at, once the transaction has committed."""
+        unfinished = select(Batch.no).where(Batch.circular_id == circular_id, Batch.done_at.is_(None))
+        await self._hand_on([call_for(circular_id, no) for no in await session.scalars(unfinished)], session)
+
+    async def _continue(self, session: AsyncSession, circular: Circular, by: str, now: dt.datetime) -> None:
+        """A person lets one go on that has begun: what stood in its way is seen to."""
+        await obstacles.lift(session)
+        await self._lift(session, circular, now)
+        await chain.append(session, chain.chain_of(circular.id), CONTINUED, {}, by=by, at=now)
 
     async def _lift(self, session: AsyncSession, circular: Circular, now: dt.datetime) -> None:
         """A person says that what held it is mended: what waited for the relay waits no longer."""
@@ -195,7 +201,7 @@ class Delivery:
                 await self._hooks.paused(session, one)
 
     async def resume(self, circular_id: int, *, by: str) -> None:
-        """Let a paused circular and its paused reminders go on; one that a restore held before it was sent is free again."""
+        """Let a paused circular and its paused reminders go on, or one that waits for a person; one that a restore held is free again."""
         now = self._clock.now()
         async with self._sessions.write() as session:
             circular = await _get(session, circular_id)
@@ -208,16 +214,16 @@ class Delivery:
                 await self._hooks.resumed(session, circular)
             elif circular.state == CircularState.PAUSED:
                 paused.insert(0, circular)
+            elif circular.state == CircularState.SENDING and circular.held_why is not None:
+                await self._continue(session, circular, by, now)
+                await self._wake(session, circular_id)
             else:
                 raise NotAllowedNow(f"it is not paused, it is {circular.state.value}", where=_name(circular))
             for one in paused:
                 one.state, one.held_why = CircularState.SENDING, None
                 await chain.append(session, chain.chain_of(one.id), "circular-resumed", {}, by=by, at=now)
                 await self._hooks.resumed(session, one)
-                open_batches = await session.scalars(
-                    select(Batch.no).where(Batch.circular_id == one.id, Batch.done_at.is_(None))
-                )
-                await self._hand_on([call_for(one.id, no) for no in open_batches], session)
+                await self._wake(session, one.id)
                 await session.flush()
                 await settle_circular(session, one.id, now)
 

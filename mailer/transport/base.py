@@ -82,7 +82,7 @@ class Fate(StrEnum):
     REFUSED = "refused"  #: no, for good
     UNCERTAIN = "uncertain"  #: content began and no final reply came
     #: the relay does not have it, and that is not this letter's fault: no try is counted. As a rule content did not begin; after
-    #: the content only where a provider's final reply is about our account (`SendAsDenied` and the like: scope HOLD)
+    #: the content only where a provider's final reply is about our account (`SendAsDenied` and the like: scope HOLD or DAY)
     NOT_TRIED = "not-tried"
 
 
@@ -93,6 +93,7 @@ class Scope(StrEnum):
     LETTER = "letter"  #: all recipients of this letter (too large, refused content)
     DOMAIN = "domain"  #: the recipient's domain wants a slower pace
     RELAY = "relay"  #: back off from this relay for a while (connect, 421, 452)
+    DAY = "day"  #: our account has sent what its provider allows in a day: try again by and by, nobody has to act
     HOLD = "hold"  #: stop this relay and tell a person (535, wrong certificate, sender refused)
 
 
@@ -147,6 +148,10 @@ class Transport(Protocol):
 
     async def send(self, envelope: Envelope, payload: Payload, gate: Gate) -> Sequence[Result]:
         """Try to hand over one letter; one result per recipient, in the envelope's order."""
+        ...
+
+    def reopen(self) -> None:
+        """A person has mended the relay: forget what it last failed at, and try at once."""
         ...
 
     async def close(self) -> None:

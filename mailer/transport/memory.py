@@ -83,6 +83,9 @@ class MemoryTransport:
 
         return await flight.outcome(stop, stop)
 
+    def reopen(self) -> None:
+        """Nothing is remembered of failures."""
+
     async def close(self) -> None:
         """End what is under way, as if the connections were cut."""
         self._stopped = True
@@ -135,7 +138,7 @@ class MemoryTransport:
         if said is None:
             return None
         verdict = judge_rcpt(said)
-        if verdict.scope in {Scope.RELAY, Scope.HOLD}:
+        if verdict.scope in {Scope.RELAY, Scope.DAY, Scope.HOLD}:
             return flight.results(verdict, said)
         if verdict.fate is not Fate.ACCEPTED:
             flight.settled[each.id] = Result(each.id, verdict.fate, verdict.scope, said, verdict.why)

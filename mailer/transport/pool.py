@@ -113,6 +113,10 @@ class SmtpTransport:
         if flight in self._carrying:
             self._carrying[flight].abort()
 
+    def reopen(self) -> None:
+        """A person has mended the relay: no back-off any more, and the settings' files are read anew."""
+        self._failure, self._context, self._pause, self._again_at = None, None, 0.0, 0.0
+
     async def close(self) -> None:
         """Say goodbye on idle connections and cut the others: their letters are NOT_TRIED, or UNCERTAIN once content has begun."""
         self._stopped = True
@@ -247,11 +251,12 @@ class SmtpTransport:
         first = self.rest == 0.0
         if first:
             self._pause = min(self._pause * 2 or FIRST, LONGEST)
-        if verdict.scope is Scope.HOLD:
+        lasting = verdict.scope in {Scope.DAY, Scope.HOLD}
+        if lasting:
             self._pause = LONGEST
         self._failures += 1
         if beside or self._passed:
-            self._looks = 1 if verdict.scope is Scope.HOLD else len(LOOKS)
+            self._looks = 1 if lasting else len(LOOKS)
         else:
             self._looks = max(0, self._looks - 1)
         self._passed = False

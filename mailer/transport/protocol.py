@@ -362,7 +362,7 @@ class Connection:
         await self.cut()
 
 
-_NOT_ITS_OWN = frozenset((Scope.RELAY, Scope.HOLD))
+_NOT_ITS_OWN = frozenset((Scope.RELAY, Scope.DAY, Scope.HOLD))
 _FIRST_NO = 400
 _NOBODY_LEFT = Verdict(Fate.NOT_TRIED, Scope.RECIPIENT, "")
 _CALLED_BACK = Verdict(Fate.NOT_TRIED, Scope.RECIPIENT, "the letter was called back before it was sent")

@@ -109,7 +109,8 @@ class Rule:
 
 
 _later, _never, _free, _lost = Fate.DEFERRED, Fate.REFUSED, Fate.NOT_TRIED, Fate.UNCERTAIN
-_one, _letter, _domain, _relay, _hold = Scope.RECIPIENT, Scope.LETTER, Scope.DOMAIN, Scope.RELAY, Scope.HOLD
+_one, _letter, _domain, _relay = Scope.RECIPIENT, Scope.LETTER, Scope.DOMAIN, Scope.RELAY
+_day, _hold = Scope.DAY, Scope.HOLD
 
 _POLICY = "refused for reasons of policy or because of the sender, not because of the address"
 _BUSY = "our mail server is busy or closing, and asks us to come back"
@@ -117,7 +118,7 @@ _FULL_RELAY = "our mail server has no room at the moment"
 _TOO_LARGE = "the letter is too large for the receiving side"
 _NO_SENDER = "our mail server does not accept letters from this sender's address"
 _FULL_BOX = "the mailbox is full"
-_QUOTA = "our account has sent as many letters as our mail server allows for now"
+_QUOTA = "our account has sent as many letters as our mail server allows in a day"
 _BANNED = "our mail server has shut our account out of sending"
 _NOT_AS = "our mail server does not let our account write in this sender's name"
 _CROWD = "our mail server finds that our account sends over too many connections at once"
@@ -132,15 +133,15 @@ REPLIES: tuple[Rule, ...] = (
     # What providers say about the sender and our account, wherever they say it: Microsoft ...
     Rule(_TALK, "", _ANY, Verdict(_free, _hold, _NOT_AS), words="sendasdenied"),
     Rule(_TALK, "5", "7.60", Verdict(_free, _hold, _NOT_AS)),
-    Rule(_TALK, "", _ANY, Verdict(_free, _hold, _QUOTA), words="submissionquotaexceeded"),
+    Rule(_TALK, "", _ANY, Verdict(_free, _day, _QUOTA), words="submissionquotaexceeded"),
     Rule(_TALK, "", _ANY, Verdict(_free, _hold, "the mailbox that our letters leave from is full"), words="storedrv.submission.exception:quotaexceeded"),
     Rule(_TALK, "432", "3.2", Verdict(_free, _relay, _CROWD)),
     Rule(_TALK, "", _ANY, Verdict(_free, _relay, _CROWD), words="sender thread limit exceeded"),
     Rule(_TALK, "5", _ANY, Verdict(_free, _hold, _BANNED), words="bad outbound sender"),
     *(Rule(_TALK, "5", about, Verdict(_free, _hold, _BANNED)) for about in ("7.501", "7.502", "7.503", "7.705", "7.708", "7.750")),
     # ... and Google
-    Rule(_TALK, "550", "4.5", Verdict(_free, _hold, _QUOTA)),
-    Rule(_TALK, "5", _ANY, Verdict(_free, _hold, _QUOTA), words="smtp relay limit exceeded"),
+    Rule(_TALK, "550", "4.5", Verdict(_free, _day, _QUOTA)),
+    Rule(_TALK, "5", _ANY, Verdict(_free, _day, _QUOTA), words="smtp relay limit exceeded"),
     Rule(_TALK, "4", _ANY, Verdict(_free, _relay, "our account sends faster than our mail server allows"), words="smtp relay limit exceeded"),
     Rule(_TALK, "5", _ANY, Verdict(_free, _hold, _NO_RELAY), words="credentials for relay"),
     # Our mail server does not know us: not one letter would pass

@@ -267,6 +267,35 @@ def test_pause_from_another_process_stops_content_and_resume_goes_on(home: Home,
     assert set(states(home).values()) == {"accepted"}
 
 
+def test_what_waits_for_a_person_goes_on_under_serve_once_told(home: Home, tmp_path: Path) -> None:
+    """The login is refused: the circular is held and stays so; `resume`, once that is mended, has the same `serve` send it at once."""
+    options = ("--user", "circulars", "--password", "right", "--tls", "starttls", "--ca-file", str(tmp_path / "ca.pem"))
+    home.variables |= {
+        f"CHANCERY_RELAYS__MAIN__{key}": value
+        for key, value in {
+            "HOST": "localhost",
+            "TLS": "starttls",
+            "CA_FILE": str(tmp_path / "ca.pem"),
+            "USERNAME": "circulars",
+            "PASSWORD_FILE": "relay.password",
+        }.items()
+    }
+    secret = home.folder / "relay.password"
+    secret.write_text("wrong", encoding="utf-8")
+    secret.chmod(0o600)
+    with relay_process(tmp_path, "relay", "", *options) as relay, serving(home, relay) as serve:
+        held = home.run("circular", "send", REFERENCE, "--expect", str(LETTERS), expect=3)
+        assert "our mail server does not accept our login" in held.stderr
+        assert f"chancery circular send {REFERENCE}" in held.stderr
+        secret.write_text("right", encoding="utf-8")
+        assert not relay.letters()
+        home.run("circular", "resume", REFERENCE, expect=4)
+        wait_for(lambda: len(relay.letters()) == LETTERS, "the letters")
+        serve.stop()
+    assert set(states(home).values()) == {"accepted"}
+    assert home.report(REFERENCE)["counts"]["accepted"] == LETTERS
+
+
 def counters(text: str) -> dict[str, float]:
     """Name with labels -> value, of Prometheus' text."""
     lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]

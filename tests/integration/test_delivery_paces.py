@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from mailer.circulars.models import Letter
+from mailer.cli import running
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery.models import Batch, Obstacle
@@ -153,6 +154,69 @@ async def test_the_limit_of_a_day_outlives_a_restart(database: Database, clock: 
             await send(app, None, {"main": relay})
     assert days == [10, 20, 24]
     assert max(reached(relay).values()) == 1
+
+
+async def test_a_day_that_is_over_turns_by_itself(database: Database, clock: ManualClock, tmp_path: Path) -> None:
+    """One process that goes on, as `serve` does: what the limit of 24 hours keeps back leaves once they are over, with no hand's turn."""
+    settings = chosen(relays={"main": {"recipients_per_day": 10}})
+    app, circular = await office(database, clock, tmp_path, addresses(24), settings)
+    relay, left = MemoryTransport(), []
+    async with process(app, {"main": relay}) as made:
+        await made.delivery.start(circular, by="anna")
+        for _ in range(3):
+            await made.work(until=lambda due: due is None or due > clock.now())
+            standing = await made.delivery.progress(circular)
+            left.append((reached(relay).total(), standing.held_why, standing.next_at))
+            clock.move_to(standing.next_at or clock.now())
+    hour = dt.datetime(2006, 7, 8, 9, 0, tzinfo=dt.UTC)  # that of the first ten, 8:00 to 9:00, ends 24 hours later
+    assert left == [(10, None, hour), (20, None, hour + dt.timedelta(hours=25)), (24, None, None)]
+
+
+async def test_a_command_that_waits_goes_on_when_the_day_turns(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """`circular send`, begun in the last half minute before the limit is free again, waits for it and sends the rest."""
+    settings = chosen(relays={"main": {"recipients_per_day": 10}})
+    app, circular = await office(database, clock, tmp_path, addresses(14), settings)
+    relay = MemoryTransport()
+    await send(app, circular, {"main": relay})
+    clock.move_to(dt.datetime(2006, 7, 8, 8, 59, 30, tzinfo=dt.UTC))
+    async with process(app, {"main": relay}) as made:
+        working = asyncio.create_task(made.work(until=lambda due: running.patient(app, due)))
+        while not working.done():
+            await asyncio.sleep(0.01)
+            if clock.next_wake is not None:
+                clock.move_to(clock.next_wake)
+    assert reached(relay) == {one: 1 for (one,) in addresses(14)}
+
+
+async def test_a_provider_whose_day_is_over_is_tried_again_by_and_by(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """It says so after 10 addresses of 24 hours, ours or others': an hour later one letter asks again, until all have left; none is held."""
+    app, circular = await office(database, clock, tmp_path, addresses(24), chosen())
+    begun, hours = clock.now(), dt.timedelta(hours=1)
+
+    def script(phase: Phase, _envelope: Envelope, _to: Rcpt | None) -> str | None:
+        allowed = 10 if clock.now() < begun + 24 * hours else 20 if clock.now() < begun + 48 * hours else 30
+        full = phase is Phase.FINAL and len([one for one in relay.received if one.taken]) >= allowed
+        return "550 5.4.5 Daily user sending limit exceeded" if full else None
+
+    relay, left = MemoryTransport(script, lanes=3), []
+    async with process(app, {"main": relay}) as made:
+        await made.delivery.start(circular, by="anna")
+        for hour in range(50):
+            await made.work(until=lambda due: due is None or due > clock.now())
+            if hour in {0, 23, 24, 47, 48}:
+                left.append(reached(relay).total())
+            standing = await made.delivery.progress(circular)
+            if not hour:
+                assert (standing.held_why, standing.next_at) == (None, begun + hours)
+                assert "as many letters as our mail server allows in a day" in (made.trouble() or "")
+            clock.advance(hours)
+    assert left == [10, 10, 20, 20, 24]
+    assert set((await states(database, circular)).values()) == {"accepted"}
+    assert sum(not one.taken for one in relay.received) <= 46 + 2 * 6
 
 
 async def test_letters_that_did_not_leave_cost_nothing_of_the_day(

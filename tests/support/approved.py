@@ -80,6 +80,10 @@ class Visit:
     async def send(self, envelope: Envelope, payload: Payload, gate: Gate) -> Sequence[Result]:
         return await self._relay.send(envelope, payload, gate)
 
+    def reopen(self) -> None:
+        """A person has mended it."""
+        self._relay.reopen()
+
     async def close(self) -> None:
         """Nothing to say goodbye to."""
 

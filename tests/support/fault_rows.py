@@ -452,8 +452,9 @@ CONTENT: list[Row] = [
     {
         "what": "dot: the account's quota is used up",
         "faults": _to("one", "dot", reply="554 5.2.0 SubmissionQuotaExceeded; too many", times=1),
-        "held": "sent as many letters",
-        "copies": {"one": 1},
+        "soon": {"one": "queued"},
+        "says": ["sent as many letters", "until 7 July 2006, 11:00"],
+        "tries": _NO_TRY,
     },
     {
         "what": "reply: taken, and the connection drops before it is said",

@@ -33,7 +33,7 @@ ROWS = [
     (
         "final",
         "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; no",
-        "not-tried hold",
+        "not-tried day",
         "as many letters",
     ),
     (
@@ -61,8 +61,8 @@ ROWS = [
         "not-tried hold",
         "shut our account out",
     ),
-    ("final", "550 5.4.5 Daily user sending limit exceeded", "not-tried hold", "as many letters"),
-    ("rcpt", "550 5.7.1 Daily SMTP relay limit exceeded for customer", "not-tried hold", "as many letters"),
+    ("final", "550 5.4.5 Daily user sending limit exceeded", "not-tried day", "as many letters"),
+    ("rcpt", "550 5.7.1 Daily SMTP relay limit exceeded for customer", "not-tried day", "as many letters"),
     ("rcpt", "450 4.2.1 Peak SMTP relay limit exceeded for customer", "not-tried relay", "faster"),
     ("mail", "550 5.7.1 Invalid credentials for relay [192.0.2.1]", "not-tried hold", "login"),
     ("mail", "530 5.7.0 Must issue a STARTTLS command first", "not-tried hold", "encrypted"),
