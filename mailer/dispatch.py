@@ -33,7 +33,8 @@ from mailer.delivery.recover import Recovered, Recovery, leaves_open
 from mailer.delivery.routes import road_of
 from mailer.delivery.send import Brakes, Sender
 from mailer.delivery.service import Delivery, epoch
-from mailer.delivery.tokens import Buckets
+from mailer.delivery.token_rows import TokenRows
+from mailer.delivery.tokens import Buckets, Tokens
 from mailer.delivery.waking import Waking
 from mailer.engine.embedded import Embedded
 from mailer.engine.lock import HomeLock
@@ -274,7 +275,7 @@ def _build(
         ),
     )
     engine = Embedded([batches], app.clock)
-    tokens = Buckets(app.clock)
+    tokens: Tokens = Buckets(app.clock) if app.database.sqlite else TokenRows(app.database, app.clock)
     domains, days = Domains(app.clock, app.settings.pace, tokens), Days(app.database, app.clock)
     delivery = Delivery(sessions=app.database, clock=app.clock, hooks=app.hooks, hand_on=engine.hand_on)
     obstacles = Obstacles(app.database, app.clock, delivery.note_relay)

@@ -185,26 +185,82 @@ class Ways:
             made.tokens[name] = await pace.take(min(room, count), run.circular)
             if made.tokens[name] < min(room, count):
                 made.wait(pace.next_token(run.circular), everywhere=len(self.road.names) == 1)
-        letters: dict[int, str] = {}
-        left = Counter(made.tokens)
         passed_over = made.until is not None
-        for letter, name in planned:
-            if len(letters) == room:
-                passed_over = True
-                break
-            if not left[name]:
-                passed_over = True
-            elif not await self._take(letter, run.circular, later):
-                if letter.letter not in later:
-                    passed_over = True
-                    made.wait(self._clock.now() + _SOON)
-            else:
-                left[name] -= 1
-                letters[letter.letter] = name
-                made.chosen[letter.letter] = letter
+        letters, waiting = await self._choose(made, run.circular, room, planned, later)
         await self._count(made, letters)
         made.wanted = Wanted(len(letters), letters=letters, later=later)
-        made.done = not passed_over
+        made.done = not (passed_over or waiting)
+
+    async def _choose(
+        self,
+        made: Allotment,
+        circular: int,
+        room: int,
+        planned: Sequence[tuple[Waiting, str]],
+        later: dict[int, dt.datetime],
+    ) -> tuple[dict[int, str], bool]:
+        """The letters for which there are tokens, with their relays, and whether others have to be looked at again.
+
+        The domains' tokens are asked for all at once. Where that leaves places free, those that come behind are looked at.
+        """
+        letters: dict[int, str] = {}
+        left = Counter(made.tokens)
+        rest, busy = list(planned), False
+        while rest and len(letters) < room:
+            picked, rest, full = self._pick(rest, room - len(letters), left, circular, later)
+            busy |= full
+            if not picked:
+                break
+            every = [(letter, name, self._domains(letter)) for letter, name in picked]
+            got = await self.domains.take(Counter(one for _, _, domains in every for one in domains), circular)
+            for letter, name, domains in every:
+                if all(got[one] > 0 for one in domains):
+                    got.subtract(domains)
+                    self.domains.left(domains)  # a place among the letters on the way is its own at once
+                    left[name] -= 1
+                    letters[letter.letter] = name
+                    made.chosen[letter.letter] = letter
+                elif barred := self._barred(letter, circular):
+                    later[letter.letter] = barred
+                else:
+                    busy = True
+            await self.domains.give_back(got, circular)
+        if busy:
+            made.wait(self._clock.now() + _SOON)
+        return letters, busy or bool(rest)
+
+    def _pick(
+        self,
+        planned: Sequence[tuple[Waiting, str]],
+        room: int,
+        left: Counter[str],
+        circular: int,
+        later: dict[int, dt.datetime],
+    ) -> tuple[list[tuple[Waiting, str]], list[tuple[Waiting, str]], bool]:
+        """The first letters that may leave if their domains have tokens; those behind them; and whether a domain was busy."""
+        picked: list[tuple[Waiting, str]] = []
+        rest: list[tuple[Waiting, str]] = []
+        names, flying, busy = Counter(left), Counter[str](), False
+        for letter, name in planned:
+            domains = self._domains(letter)
+            if len(picked) == room or names[name] <= 0:
+                rest.append((letter, name))
+            elif barred := self._barred(letter, circular):
+                later[letter.letter] = barred
+            elif any(self.domains.busy(one) for one in domains):
+                busy = True
+            elif any(self.domains.busy(one, flying[one]) for one in domains):
+                rest.append((letter, name))  # unless those before it get no token
+            else:
+                picked.append((letter, name))
+                names[name] -= 1
+                flying.update(domains)
+        return picked, rest, busy
+
+    def _barred(self, letter: Waiting, circular: int) -> dt.datetime | None:
+        """Until when tokens of the letter's domains are not worth asking for."""
+        known = [at for one in self._domains(letter) if (at := self.domains.barred(one, circular)) is not None]
+        return max(known, default=None)
 
     def _by_relay(
         self, made: Allotment, circular: int, due: Sequence[Waiting], later: dict[int, dt.datetime]
@@ -228,9 +284,8 @@ class Ways:
                 times = [one.until for each in names if (one := closed[each]) is not None and one.until is not None]
                 later[letter.letter] = min(times, default=now + _LOOK_AGAIN)
                 continue
-            barred = [at for one in self._domains(letter) if (at := self.domains.barred(one, circular)) is not None]
-            if barred:
-                later[letter.letter] = max(barred)
+            if barred := self._barred(letter, circular):
+                later[letter.letter] = barred
             elif any(self.domains.busy(one) for one in self._domains(letter)):
                 made.wait(now + _SOON)
             else:
@@ -240,22 +295,6 @@ class Ways:
     @staticmethod
     def _domains(letter: Waiting) -> list[str]:
         return list(dict.fromkeys(domain_of(address) for address in letter.addresses))
-
-    async def _take(self, letter: Waiting, circular: int, later: dict[int, dt.datetime]) -> bool:
-        """Take the tokens of the letter's domains, all or none; a place among the letters on the way is its own at once."""
-        taken: list[str] = []
-        for domain in self._domains(letter):
-            at = self.domains.barred(domain, circular)
-            if at is None and not self.domains.busy(domain) and await self.domains.take(domain, circular):
-                taken.append(domain)
-                continue
-            for one in taken:
-                await self.domains.give_back(one, circular)
-            if (at := self.domains.barred(domain, circular)) is not None:
-                later[letter.letter] = at
-            return False
-        self.domains.left(taken)
-        return True
 
     async def _count(self, made: Allotment, letters: dict[int, str]) -> None:
         """Count recipients for relays that have a limit a day; letters beyond it wait, or go by another."""
@@ -291,13 +330,15 @@ class Ways:
         for name, count in made.tokens.items():
             await self.line(name).pace.give_back(count - used[name], run.circular)
         if made.spread > len(claims):
-            await self._tokens.give_back(f"circular:{run.circular}", made.spread - len(claims), self._spread or 1)
+            back = made.spread - len(claims)
+            await self._tokens.give_back({f"circular:{run.circular}": (back, self._spread or 1)})
         claimed = {claim.letter for claim in claims}
+        unused = Counter[str]()
         for number, letter in made.chosen.items():
             self.domains.landed(self._domains(letter))
             if number not in claimed:
-                for domain in self._domains(letter):
-                    await self.domains.give_back(domain, run.circular)
+                unused.update(self._domains(letter))
+        await self.domains.give_back(unused, run.circular)
         for claim in claims:  # counted on the way even where nothing limits them: a limit may begin while they fly
             self.domains.left(domain_of(target.address) for target in claim.targets)
         for name, count in made.counted.items():

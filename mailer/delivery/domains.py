@@ -5,16 +5,16 @@
   (One such answer alone, and each to a further try, may be a greylist's, which looks at each letter apart: that letter waits for its own
   next try.)
 - It recovers step by step: so many letters that pass make one step. One that nobody has written to for a while is forgotten.
-- The slower pace is this process's own; the tokens are those of all (`tokens`).
+- The slower pace is this process's own, as are places on the way; the tokens are those of all processes (`tokens`).
 """
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mailer.clock import Clock
-from mailer.delivery.fair import Shares
+from mailer.delivery.fair import Shares, take_together
 from mailer.delivery.tokens import Tokens
 from mailer.settings import DomainPace, Pace
 
@@ -152,29 +152,36 @@ class Domains:
         known = [at for at in (self._next.get((domain, circular)), slowed and slowed.until) if at and at > now]
         return max(known, default=None)
 
-    def busy(self, domain: str) -> bool:
-        """Whether letters on the way take up all that the domain may have at once."""
+    def busy(self, domain: str, more: int = 0) -> bool:
+        """Whether letters on the way, and *more* that are to be, take up all that the domain may have at once."""
         _, connections = self.limits(domain)
-        return bool(connections) and self._flying[domain] >= connections
+        return bool(connections) and self._flying[domain] + more >= connections
 
-    async def take(self, domain: str, circular: int) -> bool:
-        """Take the token for one letter, where the domain has a pace; False: there is none, and `barred` says until when."""
-        per_minute, _ = self.limits(domain)
-        key = (domain, circular)
-        self._next.pop(key, None)
-        if not per_minute:
-            return True
-        got, wait = await self._share(domain).take(circular, 1, per_minute)
-        if not got:
-            self._next[key] = self._clock.now() + dt.timedelta(seconds=wait, microseconds=1)
-        return bool(got)
-
-    async def give_back(self, domain: str, circular: int) -> None:
-        """Return the token of a letter that did not leave."""
-        per_minute, _ = self.limits(domain)
-        if per_minute:
+    async def take(self, wanted: Mapping[str, int], circular: int) -> Counter[str]:
+        """Take so many tokens of each domain, all at once; where there are fewer, `barred` says until when."""
+        got = Counter(wanted)
+        paced = {domain: per_minute for domain in wanted if (per_minute := self.limits(domain)[0])}
+        for domain in wanted:
             self._next.pop((domain, circular), None)
-            await self._share(domain).give_back(circular, 1, per_minute)
+        wishes = [(self._share(domain), wanted[domain], per_minute) for domain, per_minute in paced.items()]
+        found = await take_together(self._tokens, circular, wishes) if wishes else []
+        for domain, (given, wait) in zip(paced, found, strict=True):
+            if given < wanted[domain]:
+                got[domain] = given
+                self._next[domain, circular] = self._clock.now() + dt.timedelta(seconds=wait, microseconds=1)
+        return got
+
+    async def give_back(self, counts: Mapping[str, int], circular: int) -> None:
+        """Return tokens of letters that did not leave."""
+        back: dict[str, tuple[float, float]] = {}
+        for domain, count in counts.items():
+            per_minute, _ = self.limits(domain)
+            if per_minute and count > 0:
+                self._next.pop((domain, circular), None)
+                share = self._share(domain)
+                back[share.key] = (count + share.leave(circular), per_minute)
+        if back:
+            await self._tokens.give_back(back)
 
     def _share(self, domain: str) -> Shares:
         if domain not in self._shares:

@@ -1,7 +1,7 @@
 """The port through which a pace asks for tokens, one per letter, and the buckets of one process.
 
 A key is what is limited: `relay:main`, `domain:example.org`, `circular:7`. Tokens are asked for before letters are claimed; those for
-which there was no letter are given back. `token_rows` keeps the same buckets as rows, for several processes.
+which there was no letter are given back. `token_rows` keeps the same buckets as rows, for the processes that share a PostgreSQL.
 """
 
 from collections.abc import Mapping
@@ -42,8 +42,8 @@ class Tokens(Protocol):
         """Take up to as many tokens as are wanted of each key, all at once."""
         ...
 
-    async def give_back(self, key: str, count: float, per_minute: float) -> None:
-        """Return tokens for which there was no letter."""
+    async def give_back(self, counts: Mapping[str, tuple[float, float]]) -> None:
+        """Return tokens for which there was no letter: by key, how many, and how many a minute its bucket gets."""
         ...
 
 
@@ -52,10 +52,9 @@ def fill(tokens: float, seconds: float, ask: Ask) -> float:
     return min(ask.most, tokens + max(0.0, seconds) * ask.per_minute / 60)
 
 
-def draw(tokens: float, ask: Ask, most: int | None = None) -> Got:
-    """Whole tokens out of a bucket; *most*: no more than these."""
-    wanted = ask.wanted if most is None else min(ask.wanted, most)
-    given = max(0, min(wanted, int(tokens + GRAIN)))
+def draw(tokens: float, ask: Ask) -> Got:
+    """Whole tokens out of a bucket."""
+    given = max(0, min(ask.wanted, int(tokens + GRAIN)))
     return Got(given, max(0.0, tokens - given))
 
 
@@ -77,8 +76,9 @@ class Buckets:
             self._held[key] = (found[key].left, now)
         return found
 
-    async def give_back(self, key: str, count: float, per_minute: float) -> None:
+    async def give_back(self, counts: Mapping[str, tuple[float, float]]) -> None:
         """As `Tokens` says."""
-        if key in self._held:
-            tokens, since = self._held[key]
-            self._held[key] = (min(Ask(0, per_minute).most, tokens + count), since)
+        for key, (count, per_minute) in counts.items():
+            if key in self._held:
+                tokens, since = self._held[key]
+                self._held[key] = (min(Ask(0, per_minute).most, tokens + count), since)

@@ -29,7 +29,8 @@ def chosen(
 ) -> Settings:
     """The settings of a home with these relays, and whatever else is given of pace, routes and delivery."""
     made = {
-        name: Relay(host="127.0.0.1", port=9, tls=Tls.NONE, **more) for name, more in (relays or {"main": {}}).items()
+        name: Relay(host="127.0.0.1", **{"port": 9, "tls": Tls.NONE, **more})
+        for name, more in (relays or {"main": {}}).items()
     }
     sender = SETTINGS.senders["secretariat"].model_copy(update={"relay": relay})
     return SETTINGS.model_copy(
