@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lists.address import normalise
 from lists.errors import BadInput, ChanceryError
-from mailer.circulars.compose import OURS
+from mailer.circulars.frozen import OURS
 from mailer.circulars.keys import Keys
 from mailer.circulars.rows import tokens
 from mailer.clock import Clock

@@ -6,18 +6,16 @@ The bytes are a function of the snapshot, the letter's row, and the header mailb
 import datetime as dt
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lists.kinds import Form
 from mailer.circulars.frozen import Frozen, Part
 from mailer.letters.render import Rendered
-from mailer.mime import message as mime
+from mailer.mime.message import digest
 from mailer.mime.signing import Signer
 from mailer.transport.base import Payload
 
-#: Our own header: providers that replace the Message-ID leave it, so a report that comes back still names its letter.
-OURS = "X-Chancery-Letter"
 #: A letter's field that is no text of it: the Message-IDs of the thread that it stands in, oldest first, blanks between.
 THREAD = "thread"
 #: Fields of a letter that is a copy of another: the sentence above its text, and the word before its subject; in its language.
@@ -98,28 +96,20 @@ def compose(frozen: Frozen, row: LetterRow) -> Composed:
 def merge(frozen: Frozen, row: LetterRow) -> Merged:
     """As `compose`, up to the signature."""
     part = frozen.part(row.form, row.language)
-    rendered = _marked(part.renderer.render(row.fields), row.fields)
+    subject, html, text = _pieces(part, row.fields)
     message_id = frozen.message_id(row.token)
-    thread = tuple(row.fields.get(THREAD, "").split())
-    head = mime.head(
-        mime.Message(
-            sender_name=part.sender_name,
-            sender_address=frozen.sender_address,
-            reply_to=frozen.reply_to,
-            to=row.to or row.cc,
-            cc=row.cc if row.to else (),
-            subject=rendered.subject,
-            date=row.dated,
-            message_id=message_id,
-            language=row.language,
-            html=rendered.html,
-            text=rendered.text,
-            in_reply_to=thread[-1] if thread else None,
-            references=thread,
-            extra=((OURS, row.token),),
-        ),
-        part.boundary,
-        part.shared,
+    thread = row.fields.get(THREAD, "").split()
+    head = part.stationery.head(
+        to=row.to or row.cc,
+        cc=row.cc if row.to else (),
+        subject=subject,
+        date=row.dated,
+        message_id=message_id,
+        html=html,
+        text=text,
+        in_reply_to=thread[-1] if thread else None,
+        references=thread,
+        extra=(row.token,),
     )
     return Merged(head, part, message_id, row.dated)
 
@@ -130,22 +120,25 @@ def sign(merged: Merged, signer: Signer | None) -> Composed:
     if signer is not None:
         head = signer.signature(head, part.signable, merged.dated) + head
     payload = Payload(head, (part.shared.data,) if part.shared else ())
-    return Composed(payload, mime.digest(head, part.shared), merged.message_id, payload.size)
+    return Composed(payload, digest(head, part.shared), merged.message_id, payload.size)
 
 
 def rendered(frozen: Frozen, row: LetterRow) -> Rendered:
     """Subject, HTML and text of one letter, as `compose` puts them into it."""
-    return _marked(frozen.part(row.form, row.language).renderer.render(row.fields), row.fields)
+    subject, html, text = _pieces(frozen.part(row.form, row.language), row.fields)
+    return Rendered(subject, "".join(html), "".join(text))
 
 
-def _marked(made: Rendered, fields: Mapping[str, str]) -> Rendered:
-    """The texts of a copy say that they are one."""
+def _pieces(part: Part, fields: Mapping[str, str]) -> tuple[str, Sequence[str], Sequence[str]]:
+    """Subject, HTML and text, the last two in pieces; the texts of a copy say that they are one."""
     notice = fields.get(COPY)
     if notice is None:
-        return made
+        return part.renderer.pieces(fields)
+    made = part.renderer.render(fields)
     begin = found.end() if (found := _BODY.search(made.html)) else 0
-    return Rendered(
-        subject=f"{fields[COPY_WORD]}: {made.subject}",
-        html=f"{made.html[:begin]}<p><strong>{html.escape(notice)}</strong></p>{made.html[begin:]}",
-        text=f"{notice}\n\n{made.text}",
+    said = f"<p><strong>{html.escape(notice)}</strong></p>"
+    return (
+        f"{fields[COPY_WORD]}: {made.subject}",
+        (made.html[:begin], said, made.html[begin:]),
+        (f"{notice}\n\n", made.text),
     )

@@ -13,12 +13,15 @@ from mailer.letters.compiled import COMPOSER as LETTERS_COMPOSER
 from mailer.letters.compiled import Compiled
 from mailer.letters.render import Renderer
 from mailer.mime import signing
+from mailer.mime.message import Stationery
 from mailer.mime.parts import Attachment, Shared, boundary_for, encode_shared
 from mailer.register.chain import canonical
 from mailer.settings import Settings
 
 #: Version of all that turns a snapshot and a row into bytes; raise the last term where mime or compose change a byte.
 COMPOSER = LETTERS_COMPOSER * 1000 + 1
+#: Our own header: providers that replace the Message-ID leave it, so a report that comes back still names its letter.
+OURS = "X-Chancery-Letter"
 NO_KEYS = Keys(Settings(), Path())
 
 
@@ -31,8 +34,7 @@ class Part:
     """
 
     renderer: Renderer
-    sender_name: str
-    boundary: str
+    stationery: Stationery
     shared: Shared | None
     signable: tuple[bytes, ...] = ()
 
@@ -109,6 +111,7 @@ class Frozen:
         Raises:
             LetterError: the circular has no such letter.
             CannotDo: an enclosed file is missing or changed.
+            BadInput: the sender can't stand in a header.
         """
         made = self._parts.get((form, language))
         if made is None:
@@ -125,10 +128,21 @@ class Frozen:
         if language not in self._shared:
             self._shared[language] = self._encode(language)
         name, shared = self.document["sender"]["name"], self._shared[language]
-        return Part(
-            renderer=Renderer(Compiled.from_json(compiled)),
+        renderer = Renderer(Compiled.from_json(compiled))
+        stationery = Stationery(
             sender_name=name if isinstance(name, str) else name.get(language) or next(iter(name.values()), ""),
+            sender_address=self.sender_address,
+            reply_to=self.reply_to,
+            language=language,
             boundary=self.document["enclosures"][language]["boundary"],
+            mixed=shared is not None,
+            html=renderer.html,
+            text=renderer.text,
+            extra=(OURS,),
+        )
+        return Part(
+            renderer=renderer,
+            stationery=stationery,
             shared=shared,
             signable=(signing.relaxed(shared.data),) if shared and self.signs else (),
         )

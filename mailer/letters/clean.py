@@ -23,7 +23,7 @@ class Laid(str):
 def line(value: Any) -> str:
     """*value* as one line: line breaks and tabs become a space, controls and bidi overrides go."""
     text = value if isinstance(value, str) else str(value)
-    if _ANY.search(text) is None:
+    if text.isprintable() or _ANY.search(text) is None:  # printable text has none of them; most values end here
         return text
     return _UNWANTED.sub("", _BREAKS.sub(" ", text))
 

@@ -1,9 +1,11 @@
 """Compiled letter + a letter's own fields -> subject, HTML and text. The hot path: nothing is read, parsed or looked up per letter."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from jinja2 import TemplateError
+from jinja2.runtime import Context
 
 from mailer.errors import Defect, LetterError
 from mailer.letters import clean, sandbox
@@ -22,6 +24,9 @@ class Rendered:
 class Renderer:
     """Renders the letters of one compiled circular; make one per circular, language and form, and keep it.
 
+    Attributes:
+        html, text: passages that letters have in common, as they stand among the pieces of a letter; a guess, which need not hold.
+
     Raises:
         Defect: the compiled letter is of another composer version.
     """
@@ -32,10 +37,13 @@ class Renderer:
                 f"the letter was composed by version {compiled.composer}, and this is {COMPOSER}",
                 remedy="send it with the version of chancery that approved it",
             )
+        self.html, self.text = _passages(compiled.html), _passages(compiled.text)
         self._own = frozenset(compiled.own)
-        self._subject = _runner(compiled.subject, compiled.values, html=False)
-        self._html = _runner(compiled.html, compiled.values, html=True)
-        self._text = _runner(compiled.text, compiled.values, html=False)
+        self._values = dict(compiled.values)
+        self._scope = sandbox.environment(html=False).from_string("").new_context
+        self._subject = _runner(compiled.subject, html=False)
+        self._html = _runner(compiled.html, html=True)
+        self._text = _runner(compiled.text, html=False)
 
     def render(self, fields: Mapping[str, str]) -> Rendered:
         """Merge one letter.
@@ -46,20 +54,39 @@ class Renderer:
         Raises:
             LetterError: a field is missing.
         """
-        if not self._own <= fields.keys():
-            lacking = ", ".join(sorted(self._own - fields.keys()))
-            raise LetterError(f"the letter has no {lacking}", where=fields.get("organization"))
+        subject, html, text = self.pieces(fields)
+        return Rendered(subject, "".join(html), "".join(text))
+
+    def pieces(self, fields: Mapping[str, str]) -> tuple[str, Sequence[str], Sequence[str]]:
+        """As `render`, HTML and text in pieces: what letters have in common is the same in all of them."""
+        own = self._values.copy()
         try:
-            own = {name: clean.line(fields[name]) for name in self._own}
-            return Rendered(clean.line(self._subject(own)), self._html(own), self._text(own))
+            for name in self._own:
+                own[name] = clean.line(fields[name])
+        except KeyError:
+            lacking = ", ".join(sorted(self._own - fields.keys()))
+            raise LetterError(f"the letter has no {lacking}", where=fields.get("organization")) from None
+        scope = self._scope(
+            own, shared=True
+        )  # the environments differ in how they escape, which is compiled into their code
+        try:
+            return clean.line("".join(self._subject(scope))), list(self._html(scope)), list(self._text(scope))
         except TemplateError as error:
             raise LetterError(f"the letter can't be merged: {error}", where=fields.get("organization")) from None
 
 
-def _runner(source: str, values: Mapping[str, object], *, html: bool) -> Callable[[Mapping[str, str]], str]:
-    environment = sandbox.environment(html=html)
+def _runner(source: str, *, html: bool) -> Callable[[Context], Iterator[str] | Sequence[str]]:
     if "{{" not in source and "{%" not in source:
-        return lambda _: source
-    template = environment.from_string(source, globals=dict(values))
-    template.globals = dict(template.globals)  # in place of a chain of maps, which is walked anew for each letter
-    return template.render
+        whole = (source,)
+        return lambda _: whole
+    return sandbox.environment(html=html).from_string(source).root_render_func
+
+
+_CODE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_BRACE = "{{ '{' }}"
+
+
+def _passages(source: str) -> list[str]:
+    """What stands between the fields and conditions of a Jinja2 source that `tree.emit` made."""
+    held = source.replace(_BRACE, "\0")
+    return [passage.replace("\0", "{") for passage in _CODE.split(held) if passage]

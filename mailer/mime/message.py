@@ -2,12 +2,14 @@
 
 import datetime as dt
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from lists.errors import BadInput
 from mailer.mime import headers
-from mailer.mime.parts import Shared, check_boundary, text_part
+from mailer.mime.body import Body
+from mailer.mime.parts import Shared, check_boundary
 
 #: headers that `head` writes, or that only a relay may write
 _WRITTEN = frozenset(
@@ -69,6 +71,90 @@ class Message:
     extra: tuple[tuple[str, str], ...] = ()
 
 
+class Stationery:
+    """What the letters of a circular in one language have in common, made once; `head` writes one letter on it."""
+
+    def __init__(
+        self,
+        *,
+        sender_name: str,
+        sender_address: str,
+        reply_to: str | None,
+        language: str,
+        boundary: str,
+        mixed: bool,
+        submitter: tuple[str, str] | None = None,
+        html: Iterable[str] = (),
+        text: Iterable[str] = (),
+        extra: Sequence[str] = (),
+    ) -> None:
+        """Write what is common.
+
+        *boundary* is from `boundary_for`; *mixed*: whether enclosures follow, encoded with the same one. *html* and *text* are passages
+        that most of the letters have: what is not among them costs time and changes nothing. *extra* are the names of further headers
+        of ours. For all else see `Message`.
+
+        Raises:
+            BadInput: a value can't stand in its header; the error names the header.
+        """
+        self._sender = _sender(sender_name, sender_address, reply_to, submitter)
+        self._habits = _habits(language)
+        self._opening, self._delimiter, self._closing = _frame(boundary, mixed=mixed)
+        self._html, self._text = Body("html", html), Body("plain", text)
+        self._extra = _ours(extra)
+        self._dated: tuple[dt.datetime, bytes] | None = None
+
+    def head(
+        self,
+        *,
+        to: Sequence[tuple[str, str]],
+        cc: Sequence[tuple[str, str]],
+        subject: str,
+        date: dt.datetime,
+        message_id: str,
+        html: Sequence[str],
+        text: Sequence[str],
+        in_reply_to: str | None = None,
+        references: Sequence[str] = (),
+        extra: Sequence[str] = (),
+    ) -> bytes:
+        """The personal part of a letter, as the function `head` describes it.
+
+        *html* and *text* come in pieces, of which some are among the common passages; *extra* has a value for each of our further
+        headers. For all else see `Message`.
+
+        Raises:
+            BadInput: a value can't stand in its header; the error names the header.
+        """
+        if not to and not cc:
+            raise BadInput("the letter has no address", where="header To", remedy="Give it at least one mailbox")
+        pieces = [self._sender]
+        if to:
+            pieces.append(headers.mailboxes("To", to))
+        if cc:
+            pieces.append(headers.mailboxes("Cc", cc))
+        pieces += (_subject(subject), self._date(date), headers.message_ids("Message-ID", (message_id,)))
+        if in_reply_to or references:
+            pieces.append(_thread(in_reply_to, tuple(references)))
+        pieces.append(self._habits)
+        pieces += map(headers.verbatim, self._extra, extra)
+        pieces += (
+            *(self._opening, self._text.part(text), self._delimiter, self._html.part(html)),
+            self._closing,
+        )
+        return b"".join(pieces)
+
+    def _date(self, moment: dt.datetime) -> bytes:
+        """Many letters are of one second, and in one zone."""
+        if self._dated is not None:
+            last, line = self._dated
+            if last.tzinfo is moment.tzinfo and last == moment and last.fold == moment.fold:
+                return line
+        line = headers.date("Date", moment)
+        self._dated = moment, line
+        return line
+
+
 def head(message: Message, boundary: str, shared: Shared | None) -> bytes:
     """The personal part of the letter; the whole letter is this and then `shared.data`.
 
@@ -83,24 +169,28 @@ def head(message: Message, boundary: str, shared: Shared | None) -> bytes:
     Raises:
         BadInput: a value can't stand in its header; the error names the header.
     """
-    if not message.to and not message.cc:
-        raise BadInput("the letter has no address", where="header To", remedy="Give it at least one mailbox")
-    pieces = [_sender(message.sender_name, message.sender_address, message.reply_to, message.submitter)]
-    if message.to:
-        pieces.append(headers.mailboxes("To", message.to))
-    if message.cc:
-        pieces.append(headers.mailboxes("Cc", message.cc))
-    pieces += (
-        _subject(message.subject),
-        headers.date("Date", message.date),
-        headers.message_ids("Message-ID", (message.message_id,)),
-        _thread(message.in_reply_to, tuple(message.references)),
-        _habits(message.language),
+    stationery = Stationery(
+        sender_name=message.sender_name,
+        sender_address=message.sender_address,
+        reply_to=message.reply_to,
+        language=message.language,
+        boundary=boundary,
+        mixed=shared is not None,
+        submitter=message.submitter,
+        extra=[name for name, _ in message.extra],
     )
-    pieces += _extra(message.extra)
-    opening, delimiter, closing = _frame(boundary, mixed=shared is not None)
-    pieces += (opening, text_part("plain", message.text), delimiter, text_part("html", message.html), closing)
-    return b"".join(pieces)
+    return stationery.head(
+        to=message.to,
+        cc=message.cc,
+        subject=message.subject,
+        date=message.date,
+        message_id=message.message_id,
+        html=(message.html,),
+        text=(message.text,),
+        in_reply_to=message.in_reply_to,
+        references=message.references,
+        extra=[value for _, value in message.extra],
+    )
 
 
 def digest(head: bytes, shared: Shared | None) -> str:
@@ -115,18 +205,8 @@ def digest(head: bytes, shared: Shared | None) -> str:
     return known.hexdigest()
 
 
-# What the letters of a circular have in common is encoded once. The caches are small and their keys hold everything that the lines
+# A subject or thread that letters have in common is encoded once. The caches are small and their keys hold everything that the lines
 # are made of, so that they change nothing but the time.
-
-
-@lru_cache(maxsize=64)
-def _sender(name: str, address: str, reply_to: str | None, submitter: tuple[str, str] | None) -> bytes:
-    lines = headers.mailboxes("From", ((name, address),))
-    if submitter is not None and submitter[1] != address:
-        lines += headers.mailboxes("Sender", (submitter,))
-    if reply_to:
-        lines += headers.mailboxes("Reply-To", (("", reply_to),))
-    return lines
 
 
 @lru_cache(maxsize=256)
@@ -142,7 +222,15 @@ def _thread(in_reply_to: str | None, references: tuple[str, ...]) -> bytes:
     return lines
 
 
-@lru_cache(maxsize=64)
+def _sender(name: str, address: str, reply_to: str | None, submitter: tuple[str, str] | None) -> bytes:
+    lines = headers.mailboxes("From", ((name, address),))
+    if submitter is not None and submitter[1] != address:
+        lines += headers.mailboxes("Sender", (submitter,))
+    if reply_to:
+        lines += headers.mailboxes("Reply-To", (("", reply_to),))
+    return lines
+
+
 def _habits(language: str) -> bytes:
     """What is the same in all our letters, but for the language.
 
@@ -154,10 +242,10 @@ def _habits(language: str) -> bytes:
     return "\r\n".join(lines).encode("ascii")
 
 
-def _extra(extra: tuple[tuple[str, str], ...]) -> list[bytes]:
+def _ours(names: Sequence[str]) -> tuple[str, ...]:
+    """*names*, if headers of ours may be called so."""
     seen = set(_WRITTEN)
-    lines = []
-    for name, value in extra:
+    for name in names:
         folded = headers.field_name(name).lower()
         if folded in seen or folded.startswith(("content-", "resent-")):
             raise BadInput(
@@ -166,11 +254,9 @@ def _extra(extra: tuple[tuple[str, str], ...]) -> list[bytes]:
                 remedy="Each header stands once, and some are ours alone",
             )
         seen.add(folded)
-        lines.append(headers.verbatim(name, value))
-    return lines
+    return tuple(names)
 
 
-@lru_cache(maxsize=64)
 def _frame(boundary: str, *, mixed: bool) -> tuple[bytes, bytes, bytes]:
     """What stands before the plain text, between it and the HTML, and after that."""
     outer = check_boundary(boundary)

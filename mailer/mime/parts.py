@@ -1,4 +1,4 @@
-"""Bodies and enclosures as MIME parts.
+"""Enclosures as MIME parts, and what keeps the parts of a letter apart.
 
 Rules of this module, so that no relay on the way has a reason to change a byte:
 
@@ -12,26 +12,13 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from lists.errors import BadInput
 from mailer.mime import headers
 from mailer.mime.limits import check_filename
 
-_COLUMNS = 76
-#: the longest line, in characters, that is kept for the next letter
-_REMEMBERED = 1000
-#: what a hop may change at the start of a line
-_ALTERED = (b".", b"From ")
+COLUMNS = 76
 _BOUNDARY = re.compile(r"(?=.*=_)[A-Za-z0-9=_.]{3,64}")
-_HEADS = {
-    (
-        kind,
-        encoding,
-    ): f"Content-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()
-    for kind in ("plain", "html")
-    for encoding in ("quoted-printable", "base64")
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,38 +68,10 @@ def check_boundary(boundary: str) -> str:
     return boundary
 
 
-def text_part(kind: str, text: str) -> bytes:
-    """A text as a part, from its Content-Type to the CRLF that belongs to the boundary after it.
-
-    Any line ends become CRLF; the decoded part has no line end at its end that *text* lacks.
-
-    Args:
-        kind: `plain` or `html`.
-        text: any Unicode text; control characters travel encoded.
-
-    Raises:
-        BadInput: it holds half a character (a lone surrogate).
-    """
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    try:
-        octets = text.encode()
-        # In scripts other than Latin, quoted-printable takes 6 to 9 columns a letter, and base64 3 to 4; Latin stays readable. The
-        # lengths' difference counts the letters beyond ASCII without a look at each; dense French has one in ten.
-        if 6 * (len(octets) - len(text)) > len(octets):
-            return _HEADS[kind, "base64"] + base64_lines(octets.replace(b"\n", b"\r\n"))
-    except UnicodeEncodeError as error:
-        raise BadInput(
-            "the text holds half a character", where=f"the {kind} text", remedy="Type that passage anew"
-        ) from error
-    lines = [_common_line(line) if len(line) <= _REMEMBERED else _quote(line) for line in text.split("\n")]
-    return b"".join((_HEADS[kind, "quoted-printable"], b"\r\n".join(lines), b"\r\n"))
-
-
 def base64_lines(octets: bytes) -> bytes:
     """Base64 in lines of 76 columns, each with its CRLF; b"" gives b""."""
     encoded = binascii.b2a_base64(octets, newline=False)
-    lines = [encoded[at : at + _COLUMNS] for at in range(0, len(encoded), _COLUMNS)]
+    lines = [encoded[at : at + COLUMNS] for at in range(0, len(encoded), COLUMNS)]
     lines.append(b"")
     return b"\r\n".join(lines)
 
@@ -145,36 +104,3 @@ def _attachment_head(attachment: Attachment) -> bytes:
             b"\r\n",
         )
     )
-
-
-# The letters of a circular differ in a few lines only, so nearly all their lines are found here (some 3 times faster than encoding
-# each anew). Bounded twice, in lines and in their length, to about 3 MB.
-@lru_cache(maxsize=1024)
-def _common_line(line: str) -> bytes:
-    return _quote(line)
-
-
-def _quote(line: str) -> bytes:
-    """One line (without its end) in quoted-printable, itself perhaps of several lines.
-
-    binascii does the work; what it leaves undone (dots, "From ", 77 columns before a blank) is mended after it.
-    """
-    if len(line) <= _COLUMNS and line.isascii() and line.isprintable() and "=" not in line and not line.endswith(" "):
-        encoded = line.encode()
-    else:
-        encoded = binascii.b2a_qp(line.encode() + b"\r\n")[:-2]  # the line end tells it to break long lines by CRLF
-    if len(encoded) <= _COLUMNS and not encoded.startswith(_ALTERED):
-        return encoded
-    return b"\r\n".join(map(_tame, encoded.split(b"\r\n")))
-
-
-def _tame(encoded: bytes) -> bytes:
-    """An encoded line, if it begins with what a hop would alter or is too long, with its first octet encoded and broken in two."""
-    if encoded.startswith(_ALTERED):
-        encoded = b"=%02X%s" % (encoded[0], encoded[1:])
-    if len(encoded) <= _COLUMNS:
-        return encoded
-    cut = _COLUMNS - 6
-    while b"=" in encoded[cut - 2 : cut]:  # not within =XX
-        cut -= 1
-    return encoded[:cut] + b"=\r\n" + _tame(encoded[cut:])

@@ -288,3 +288,13 @@ def test_reminder_names_the_organization_and_its_state():
         assert organization in " ".join(renderer.render(NGO).text.split())
         assert "()" not in renderer.render(NGO).text
         assert "Some Organization" in renderer.render(NGO).html
+
+
+@pytest.mark.parametrize(("name", "language"), ELEMENTS)
+def test_what_letters_have_in_common_is_known_beforehand(name, language):
+    """Of two letters' pieces, all that are longer than a line and the same are among the passages that are encoded once for all letters."""
+    renderer = Renderer(_compiled(name, language))
+    for output, common in ((1, renderer.html), (2, renderer.text)):
+        mine, other = (set(renderer.pieces(one)[output]) for one in (FRANCE, NGO))
+        assert {piece for piece in mine & other if "\n" in piece} <= set(common)
+        assert sum(map(len, mine & other & set(common))) > 0.8 * sum(map(len, mine))

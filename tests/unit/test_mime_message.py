@@ -1,11 +1,15 @@
+import datetime as dt
 import hashlib
+from dataclasses import replace
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lists.errors import BadInput
-from mailer.mime.message import digest, head
+from mailer.mime.body import Body, text_part
+from mailer.mime.message import Message, Stationery, digest, head
 from mailer.mime.parts import Attachment, boundary_for, encode_shared
 from tests.support.mail_oracle import assert_wire, read
 from tests.support.mail_samples import BODIES, BOUNDARY, PLAIN, letter
@@ -52,6 +56,102 @@ def test_any_text_comes_back(text, html):
     plain, formatted = read(octets).parts
     assert plain.text == normal(text)
     assert formatted.text == normal(html)
+
+
+PASSAGES = st.lists(
+    st.sampled_from(
+        [
+            "\n",
+            "\n",
+            "\n\n",
+            "\r\n",
+            "\r",
+            ".",
+            "From ",
+            " ",
+            "=",
+            "x" * 37,
+            "word " * 9,
+            "é",
+            "会议" * 3,
+            "\ud83d",
+            "a",
+            "",
+        ]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@settings(deadline=None)
+@given(st.lists(PASSAGES, max_size=6), st.data())
+def test_a_text_in_pieces_is_the_text(common, data):
+    """Wherever a text is cut, and whichever of its pieces were encoded beforehand, the part is that of the whole text, or the same refusal."""
+    body = Body("html", common)
+    for _ in range(3):
+        pieces = data.draw(st.lists(st.sampled_from(common) | PASSAGES if common else PASSAGES, max_size=8))
+        try:
+            whole = text_part("html", "".join(pieces))
+        except BadInput as refused:
+            with pytest.raises(BadInput, match=refused.what):
+                body.part(pieces)
+        else:
+            assert body.part(pieces) == whole
+
+
+def test_a_letter_on_common_stationery_is_the_letter_by_itself():
+    """What letters have in common is written once, and what one has for itself, its date's zone and hour included, never gets into the next."""
+    page = ["<p>\n", "Norland", "</p>\n<p>é = all\n</p>"]
+    twice = dt.datetime(2006, 10, 29, 2, 30, tzinfo=ZoneInfo("Europe/Zurich"))
+    letters = [
+        {},
+        {"subject": "Réunion", "to": (), "cc": (("Å, B", "c@d.example"),)},
+        {"date": PLAIN.date.astimezone(dt.UTC)},
+        {"date": PLAIN.date.astimezone(dt.UTC), "in_reply_to": "<6@secretariat.example>"},
+        {"date": twice, "references": ("<5@secretariat.example>",)},
+        {"date": twice.replace(fold=1), "extra": (("X-Chancery-Letter", "a =? b"),)},
+        {"html": "".join((*page, "é" * 900)), "extra": (("X-Chancery-Letter", "k3v9"),)},
+        {},
+    ]
+    stationery = Stationery(
+        sender_name=PLAIN.sender_name,
+        sender_address=PLAIN.sender_address,
+        reply_to=PLAIN.reply_to,
+        language=PLAIN.language,
+        boundary=BOUNDARY,
+        mixed=True,
+        html=page,
+        text=[PLAIN.text],
+        extra=["X-Chancery-Letter"],
+    )
+    for changes in letters:
+        message = replace(PLAIN, **{"html": "".join(page), "extra": (("X-Chancery-Letter", "abc"),), **changes})
+        pieces = [*page, message.html.removeprefix("".join(page))]
+        assert _written(stationery, message, pieces) == _or_refusal(lambda one=message: head(one, BOUNDARY, SHARED))
+
+
+def _written(stationery: Stationery, message: Message, html: list[str]):
+    return _or_refusal(
+        lambda: stationery.head(
+            to=message.to,
+            cc=message.cc,
+            subject=message.subject,
+            date=message.date,
+            message_id=message.message_id,
+            html=html,
+            text=(message.text,),
+            in_reply_to=message.in_reply_to,
+            references=message.references,
+            extra=[value for _, value in message.extra],
+        )
+    )
+
+
+def _or_refusal(make):
+    try:
+        return make()
+    except BadInput as refused:
+        return str(refused)
 
 
 FILE_NAMES = st.text(
@@ -192,8 +292,6 @@ def test_the_same_letter_gives_the_same_bytes():
 
 def test_equal_moments_in_two_zones_are_two_dates():
     """The date's zone is the letter's own, even if another letter of the same moment went before."""
-    import datetime as dt
-
     assert "10:00:05 +0200" in read(letter()).raw("Date")
     assert "08:00:05 +0000" in read(letter(date=PLAIN.date.astimezone(dt.UTC))).raw("Date")
 

@@ -1,0 +1,182 @@
+"""Texts as MIME parts, so that no relay on the way has a reason to change a byte.
+
+- Every part is 7-bit: quoted-printable or base64, CRLF line ends, at most 76 columns.
+- No line of a body begins with a dot (end of data, dot-stuffing) or with "From " (mailbox files), and none ends in a blank.
+"""
+
+import binascii
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from lists.errors import BadInput
+from mailer.mime.parts import COLUMNS, base64_lines
+
+#: what a hop may change at the start of a line
+_ALTERED = (b".", b"From ")
+#: base64 takes a text in which one octet of so many is a letter's second or later one
+_DENSE = 6
+_HEADS = {
+    (
+        kind,
+        encoding,
+    ): f"Content-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()
+    for kind in ("plain", "html")
+    for encoding in ("quoted-printable", "base64")
+}
+
+
+def text_part(kind: str, text: str) -> bytes:
+    """A text as a part, from its Content-Type to the CRLF that belongs to the boundary after it.
+
+    Any line ends become CRLF; the decoded part has no line end at its end that *text* lacks.
+
+    Args:
+        kind: `plain` or `html`.
+        text: any Unicode text; control characters travel encoded.
+
+    Raises:
+        BadInput: it holds half a character (a lone surrogate).
+    """
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        octets = text.encode()
+        # In scripts other than Latin, quoted-printable takes 6 to 9 columns a letter, and base64 3 to 4; Latin stays readable. The
+        # lengths' difference counts the letters beyond ASCII without a look at each; dense French has one in ten.
+        if _DENSE * (len(octets) - len(text)) > len(octets):
+            return _HEADS[kind, "base64"] + base64_lines(octets.replace(b"\n", b"\r\n"))
+    except UnicodeEncodeError as error:
+        raise BadInput(
+            "the text holds half a character", where=f"the {kind} text", remedy="Type that passage anew"
+        ) from error
+    lines = [_quote(line) for line in text.split("\n")]
+    return b"".join((_HEADS[kind, "quoted-printable"], b"\r\n".join(lines), b"\r\n"))
+
+
+class _Known(NamedTuple):
+    """A passage of several lines that stands in every letter.
+
+    Attributes:
+        first: its first line.
+        whole: all its lines but the last, encoded, with their ends.
+        rest: the same without the first line, whose end comes first: to follow a first line that began before the passage.
+        last: its last line, which goes on after the passage.
+        octets, more: octets of the passage, and how many more they are than its characters.
+    """
+
+    first: str
+    whole: bytes
+    rest: bytes
+    last: str
+    octets: int
+    more: int
+
+
+class Body:
+    """Makes a text part for one letter after the other, from its pieces; what the letters have in common is encoded once.
+
+    A line ends where a piece says so, not where the piece ends, so only lines that a letter has for itself are encoded for it.
+    """
+
+    def __init__(self, kind: str, common: Iterable[str] = ()) -> None:
+        """Know the *common* pieces; others may come, and these need not. *kind*: see `text_part`."""
+        self._kind = kind
+        self._head = _HEADS[kind, "quoted-printable"]
+        self._known = {piece: known for piece in common if (known := _known(piece)) is not None}
+
+    def part(self, pieces: Sequence[str]) -> bytes:
+        """What `text_part` gives for the *pieces* joined.
+
+        Raises:
+            BadInput: as `text_part`.
+        """
+        out = [self._head]
+        line: list[str] = []
+        octets = more = 0
+        for piece in pieces:
+            known = self._known.get(piece)
+            if known is not None:
+                if line:
+                    line.append(known.first)
+                    out += (_quote("".join(line)), known.rest)
+                else:
+                    out.append(known.whole)
+                line = [known.last] if known.last else []
+                octets += known.octets
+                more += known.more
+                continue
+            size = len(piece)
+            if not piece.isascii():
+                beyond = _octets(piece) - size
+                if beyond < 0:
+                    return text_part(self._kind, "".join(pieces))
+                size += beyond
+                more += beyond
+            octets += size
+            if "\r" in piece:
+                return text_part(self._kind, "".join(pieces))
+            if "\n" not in piece:
+                line.append(piece)
+                continue
+            first, *whole, last = piece.split("\n")
+            line.append(first)
+            out += (_quote("".join(line)), b"\r\n")
+            for one in whole:
+                out += (_quote(one), b"\r\n")
+            line = [last]
+        if _DENSE * more > octets:
+            return text_part(self._kind, "".join(pieces))
+        out += (_quote("".join(line)), b"\r\n")
+        return b"".join(out)
+
+
+def _known(piece: str) -> _Known | None:
+    """None: it is not worth knowing, or needs what `text_part` does with it."""
+    octets = _octets(piece)
+    if "\n" not in piece or "\r" in piece or octets < 0:
+        return None
+    first, *whole, last = piece.split("\n")
+    rest = b"\r\n".join((b"", *map(_quote, whole), b""))
+    return _Known(first, _quote(first) + rest, rest, last, octets, octets - len(piece))
+
+
+def _octets(text: str) -> int:
+    """How many octets *text* takes; -1 where it holds half a character."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return -1
+
+
+def _quote(line: str) -> bytes:
+    """One line (without its end) in quoted-printable, itself perhaps of several lines.
+
+    binascii does the work; what it leaves undone (dots, "From ", 77 columns before a blank) is mended after it.
+    """
+    if len(line) <= COLUMNS and line.isascii() and line.isprintable() and "=" not in line and not line.endswith(" "):
+        encoded = line.encode()
+    else:
+        encoded = binascii.b2a_qp(line.encode() + b"\r\n")[:-2]  # the line end tells it to break long lines by CRLF
+    if len(encoded) <= COLUMNS:
+        if not encoded.startswith(_ALTERED):
+            return encoded
+    elif (  # binascii keeps all but the last line within the columns
+        len(encoded) - encoded.rfind(b"\n") - 1 <= COLUMNS
+        and b"\n." not in encoded
+        and b"\nFrom " not in encoded
+        and not encoded.startswith(_ALTERED)
+    ):
+        return encoded
+    return b"\r\n".join(map(_tame, encoded.split(b"\r\n")))
+
+
+def _tame(encoded: bytes) -> bytes:
+    """An encoded line, if it begins with what a hop would alter or is too long, with its first octet encoded and broken in two."""
+    if encoded.startswith(_ALTERED):
+        encoded = b"=%02X%s" % (encoded[0], encoded[1:])
+    if len(encoded) <= COLUMNS:
+        return encoded
+    cut = COLUMNS - 6
+    while b"=" in encoded[cut - 2 : cut]:  # not within =XX
+        cut -= 1
+    return encoded[:cut] + b"=\r\n" + _tame(encoded[cut:])
