@@ -14,24 +14,23 @@ Rules for both sides:
   cancellation lets the letter finish, a second one cuts the connection. An envelope without recipients, and a payload with a bare
   CR or LF in its head, are defects and raise before anything is sent. What else the gate raises is raised from `send` too, after
   the connection was cut; what `after_reply` raises is logged, and the results are returned.
+- `post` is `send` without a task that waits: what `send` would return or raise is handed to a function, once, perhaps before `post`
+  itself returns. What is posted can't be called back; `close` answers it. The function must neither wait nor raise.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Rcpt:
+class Rcpt(NamedTuple):
     """A recipient in an envelope: our number for it, and the address as it goes on the wire."""
 
     id: int
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """What the relay is told before the content.
 
     Attributes:
@@ -47,8 +46,7 @@ class Envelope:
     envid: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """The message, CRLF line ends, in buffers that follow each other.
 
     Attributes:
@@ -65,8 +63,7 @@ class Payload:
         return len(self.head) + sum(len(part) for part in self.tail)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A relay's own words: `code` 250, `enhanced` "2.1.5" or None, `text` with lines joined by spaces and the enhanced code left in."""
 
     code: int
@@ -97,8 +94,7 @@ class Scope(StrEnum):
     HOLD = "hold"  #: stop this relay and tell a person (535, wrong certificate, sender refused)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What became of one recipient in one try.
 
     Attributes:
@@ -136,6 +132,10 @@ class Gate(Protocol):
         ...
 
 
+#: Told once what became of a letter: its results, in the envelope's order, or what its gate raised.
+Landed = Callable[[Sequence[Result] | Exception], None]
+
+
 class Held(Exception):
     """The gate does not let content start: pause, fence, or an unwritable journal. The text says which."""
 
@@ -152,6 +152,10 @@ class Transport(Protocol):
 
     def reopen(self) -> None:
         """A person has mended the relay: forget what it last failed at, and try at once."""
+        ...
+
+    def post(self, envelope: Envelope, payload: Payload, gate: Gate, landed: Landed) -> None:
+        """As `send`; *landed* is told."""
         ...
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ what needs SMTPUTF8 is not sent here.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from lists.errors import BadInput
 from mailer.transport.base import Envelope, Rcpt
@@ -23,6 +24,7 @@ _ADDRESS = re.compile(
 )
 _LOCAL_MAX = 64
 _PLAIN = frozenset(range(0x21, 0x7F)) - frozenset(b"+=")
+_ALL_PLAIN = re.compile(r"[!-*,-<>-~]*")
 
 
 def why_not(address: str) -> str | None:
@@ -37,6 +39,8 @@ def why_not(address: str) -> str | None:
 
 def xtext(text: str) -> str:
     """*text* in the xtext of RFC 3461 (section 4): ``+``, ``=`` and what is not visible ASCII as ``+XX``."""
+    if _ALL_PLAIN.fullmatch(text):
+        return text
     return "".join(chr(octet) if octet in _PLAIN else f"+{octet:02X}" for octet in text.encode())
 
 
@@ -79,10 +83,15 @@ def rcpt(recipient: Rcpt, extensions: Mapping[str, str]) -> bytes:
     return _line(line)
 
 
+@lru_cache(maxsize=16)
+def _limit(said: str) -> int | None:
+    number = said.split(" ", 1)[0]
+    return int(number) if number.isascii() and number.isdecimal() and int(number) > 0 else None
+
+
 def size_limit(extensions: Mapping[str, str]) -> int | None:
     """The largest message the relay takes, in octets; None where it sets no limit."""
-    said = extensions.get("size", "").split(" ", 1)[0]
-    return int(said) if said.isascii() and said.isdecimal() and int(said) > 0 else None
+    return _limit(extensions.get("size", ""))
 
 
 def _line(text: str) -> bytes:

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from mailer.transport import commands
-from mailer.transport.base import Envelope, Fate, Gate, Held, Payload, Rcpt, Reply, Result, Scope
-from mailer.transport.flight import Flight, inspect, tell
+from mailer.transport.base import Envelope, Fate, Gate, Held, Landed, Payload, Rcpt, Reply, Result, Scope
+from mailer.transport.flight import Awaited, Flight, inspect, tell
 from mailer.transport.verdict import (
     GO_AHEAD,
     Gone,
@@ -71,17 +71,32 @@ class MemoryTransport:
     async def send(self, envelope: Envelope, payload: Payload, gate: Gate) -> Sequence[Result]:
         """Play one letter, as `base.Transport` says."""
         inspect(envelope, payload)
-        flight = Flight(envelope, payload, gate)
-        if self._stopped:
-            return flight.results(_STOPPING)
-        task = asyncio.create_task(self._run(flight))
-        self._tasks[task] = flight
-        task.add_done_callback(lambda ended: self._tasks.pop(ended, None))
+        awaited = Awaited(envelope, payload, gate)
+        task = self._start(awaited.flight)
 
         def stop() -> None:
-            task.cancel()
+            if task is not None:
+                task.cancel()
 
-        return await flight.outcome(stop, stop)
+        return await awaited.outcome(stop, stop)
+
+    def post(self, envelope: Envelope, payload: Payload, gate: Gate, landed: Landed) -> None:
+        """The same, and *landed* is told."""
+        inspect(envelope, payload)
+        self._start(Flight(envelope, payload, gate, landed))
+
+    def _start(self, flight: Flight) -> asyncio.Task[None] | None:
+        if self._stopped:
+            flight.end(flight.results(_STOPPING))
+            return None
+        task = asyncio.create_task(self._run(flight))
+        self._tasks[task] = flight
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        flight = self._tasks.pop(task)
+        flight.end(flight.results(_STOPPING))  # is told only if the task had not yet begun
 
     def reopen(self) -> None:
         """Nothing is remembered of failures."""
@@ -101,11 +116,9 @@ class MemoryTransport:
         except asyncio.CancelledError:
             results = flight.results(_STOPPING) if self._stopped and not flight.begun else flight.lost(Gone())
         except Exception as error:  # noqa: BLE001 - the gate's own; raised from `send`
-            if not flight.done.done():
-                flight.done.set_exception(error)
+            flight.end(error)
             return
-        if not flight.done.done():
-            flight.done.set_result(results)
+        flight.end(results)
 
     async def _play(self, flight: Flight) -> list[Result]:
         """One transaction with the script."""

@@ -1,8 +1,9 @@
 """A letter's envelope as commands, or why this relay can't be offered it: what is known before a word is said."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+from lists.errors import BadInput
 from mailer.transport import commands
 from mailer.transport.base import Fate, Rcpt, Reply, Result, Scope
 from mailer.transport.flight import Flight
@@ -23,8 +24,7 @@ class Ended(Exception):
         super().__init__(verdict.why)
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """A letter's envelope as commands.
 
     Attributes:
@@ -33,12 +33,12 @@ class Offer:
 
     flight: Flight
     mail: bytes
-    rcpts: tuple[tuple[Rcpt, bytes], ...]
+    rcpts: Sequence[tuple[Rcpt, bytes]]
 
     @property
     def octets(self) -> bytes:
         """All of it, with DATA."""
-        return b"".join((self.mail, *(command for _, command in self.rcpts), DATA))
+        return b"".join((self.mail, *[command for _, command in self.rcpts], DATA))
 
     @property
     def replies(self) -> int:
@@ -52,20 +52,22 @@ def prepare(flight: Flight, extensions: Mapping[str, str]) -> Offer | None:
     Raises:
         Ended: this relay can't be offered the letter.
     """
-    envelope, payload = flight.envelope, flight.payload
+    envelope, size = flight.envelope, flight.payload.size
     rcpts = []
     for each in envelope.recipients:
-        if why := commands.why_not(each.address):
-            flight.settled[each.id] = Result(each.id, Fate.REFUSED, Scope.RECIPIENT, None, why)
-        else:
+        try:
             rcpts.append((each, commands.rcpt(each, extensions)))
+        except BadInput as error:
+            flight.settled[each.id] = Result(each.id, Fate.REFUSED, Scope.RECIPIENT, None, error.what)
     if not rcpts:
         return None
-    if envelope.sender and commands.why_not(envelope.sender):
-        raise Ended(_SENDER)
-    if (most := commands.size_limit(extensions)) is not None and payload.size > most:
-        raise Ended(_too_large(payload.size, most))
-    return Offer(flight, commands.mail(envelope, payload.size, extensions), tuple(rcpts))
+    try:
+        mail = commands.mail(envelope, size, extensions)
+    except BadInput as error:
+        raise Ended(_SENDER) from error
+    if (most := commands.size_limit(extensions)) is not None and size > most:
+        raise Ended(_too_large(size, most))
+    return Offer(flight, mail, rcpts)
 
 
 def _too_large(size: int, most: int) -> Verdict:

@@ -1,7 +1,8 @@
 """Connections to one relay, and the queue of letters that wait for one.
 
-`send` only puts a letter into the queue; lanes (a task and a connection each) take letters out of it, oldest first. So the lane
-decides when it takes the next letter: where the relay allows pipelining, as the present one's content leaves.
+`post` only puts a letter into the queue; lanes (a connection each) take letters out of it, oldest first. So the lane decides when it
+takes the next letter: where the relay allows pipelining, as the present one's content leaves. A task opens a lane's connection; from
+then on the lane goes on as its relay speaks (`Wire.drive`), without a task's way through the event loop for each letter.
 
 - A lane is one connection, made when there is a letter for it, up to `relay.connections`. It ends after `letters_per_connection`
   letters, after `relay.max_age`, after `IDLE` without work, or when the connection fails; a new one takes its place when letters wait.
@@ -14,14 +15,18 @@ decides when it takes the next letter: where the relay allows pipelining, as the
 - An idle connection that turns out to be dead before the relay said anything about the letter is nobody's failure: the letter
   goes back to the head of the queue, until it has met a fresh connection; what that one does, counts. So does a letter whose
   envelope went ahead behind one with which the connection ended.
-- A relay that offers pipelining and then gets out of step is spoken to command by command from then on.
+- A relay that offers pipelining and then gets out of step is spoken to command by command from then on. One that was silent, or garbled
+  its words, over an envelope that was written at once may only have been slow: after `STEPS` letters step by step pipelining is tried
+  again, and given up where that happens once more for each of them before a letter went through behind another.
 """
 
 import asyncio
 import logging
+import math
 import ssl
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -29,8 +34,8 @@ from mailer.clock import Clock
 from mailer.errors import SettingsError
 from mailer.settings import Relay
 from mailer.transport import access, smtp
-from mailer.transport.base import Envelope, Fate, Gate, Payload, Reply, Result, Scope
-from mailer.transport.flight import Flight, inspect
+from mailer.transport.base import Envelope, Fate, Gate, Landed, Payload, Reply, Result, Scope
+from mailer.transport.flight import Awaited, Flight, inspect
 from mailer.transport.login import Login
 from mailer.transport.protocol import Connection, Following
 from mailer.transport.verdict import Gone, Verdict
@@ -41,10 +46,20 @@ _log = logging.getLogger(__name__)
 FIRST, LONGEST = 2.0, 60.0
 #: real seconds before each further look for a connection, where letters went well until the failure
 LOOKS = (0.05, 0.3, 1.0)
+#: letters that go step by step before pipelining is tried again, after the first doubt about it, the second, ...
+STEPS = (100, 1_000, 10_000)
 #: seconds that a connection is kept without work (below Postfix's limit of 300 and Exchange's of 600)
 IDLE = 30.0
 
 _STOPPING = Verdict(Fate.NOT_TRIED, Scope.RECIPIENT, "sending was stopped before this letter's turn")
+
+
+@dataclass(slots=True, eq=False)
+class _Rest:
+    """A lane without work, and the letter that it is given."""
+
+    connection: Connection
+    flight: Flight | None = None
 
 
 class SmtpTransport:
@@ -75,15 +90,18 @@ class SmtpTransport:
         self._context: ssl.SSLContext | None = None
         self._queue: deque[Flight] = deque()
         self._tasks: dict[asyncio.Task[None], Connection | None] = {}
-        self._resting: list[asyncio.Future[Flight | None]] = []
+        #: letters for which lanes are made that have not begun
+        self._firsts: dict[asyncio.Task[None], Flight] = {}
+        self._resting: list[_Rest] = []
         self._carrying: dict[Flight, Connection] = {}
         self._proven = False
         self._failure: tuple[Verdict, Reply | None] | None = None
         self._failures = 0
         #: looks still allowed: the last failure met us while other connections worked, so the relay wants fewer or is slow to count
         self._looks = 0
-        #: the relay bears several commands at once, as far as we know
-        self._pipelining = True
+        #: letters still to go step by step, and how often there was reason for it since pipelining worked
+        self._steps: float = 0
+        self._doubts = 0
         #: a letter had its final reply since the last failure
         self._passed = False
         self._pause = 0.0
@@ -100,10 +118,17 @@ class SmtpTransport:
     async def send(self, envelope: Envelope, payload: Payload, gate: Gate) -> Sequence[Result]:
         """Try to hand over one letter, as `base.Transport` says."""
         inspect(envelope, payload)
-        flight = Flight(envelope, payload, gate)
+        awaited = Awaited(envelope, payload, gate)
+        flight = awaited.flight
         self._queue.append(flight)
         self._pump()
-        return await flight.outcome(lambda: self._forget(flight), lambda: self._cut(flight))
+        return await awaited.outcome(lambda: self._forget(flight), lambda: self._cut(flight))
+
+    def post(self, envelope: Envelope, payload: Payload, gate: Gate, landed: Landed) -> None:
+        """The same, and *landed* is told."""
+        inspect(envelope, payload)
+        self._queue.append(Flight(envelope, payload, gate, landed))
+        self._pump()
 
     def _forget(self, flight: Flight) -> None:
         if flight in self._queue:
@@ -121,10 +146,9 @@ class SmtpTransport:
         """Say goodbye on idle connections and cut the others: their letters are NOT_TRIED, or UNCERTAIN once content has begun."""
         self._stopped = True
         self._answer_all(_STOPPING, None)
-        for waiter in self._resting:
-            if not waiter.done():
-                waiter.set_result(None)
-        for connection in self._carrying.values():
+        for rest in self._resting:
+            rest.connection.rouse()
+        for connection in list(self._carrying.values()):
             connection.abort()
         for task, made in self._tasks.items():
             if made is None:
@@ -139,19 +163,18 @@ class SmtpTransport:
         if self._stopped:
             self._answer_all(_STOPPING, None)
         while self._queue:
-            while self._resting:
-                waiter = self._resting.pop()
-                if not waiter.done():
-                    waiter.set_result(self._queue.popleft())
-                    break
-            else:
-                if not self._open_lane():
-                    return
+            if self._resting:
+                rest = self._resting.pop()
+                rest.flight = self._queue.popleft()
+                rest.connection.rouse()
+            elif not self._open_lane():
+                return
 
     def _open_lane(self) -> bool:
         """Start a lane with the oldest letter, or answer all; False: the letters have to wait."""
-        connecting = any(connection is None for connection in self._tasks.values())
-        if len(self._tasks) >= self.lanes or (connecting and not self._proven):
+        if len(self._tasks) >= self.lanes:
+            return False
+        if not self._proven and any(connection is None for connection in self._tasks.values()):
             return False
         if self._failure is not None and self.rest > 0:
             if self._tasks:
@@ -159,13 +182,16 @@ class SmtpTransport:
             if not self._looks:
                 self._answer_all(*self._failure)
                 return True
-        task = asyncio.create_task(self._lane(self._queue.popleft()), name=f"relay {self.name}")
-        self._tasks[task] = None
+        first = self._queue.popleft()
+        task = asyncio.create_task(self._lane(first), name=f"relay {self.name}")
+        self._tasks[task], self._firsts[task] = None, first
         task.add_done_callback(self._lane_ended)
         return True
 
     def _lane_ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.pop(task, None)
+        if (first := self._firsts.pop(task, None)) is not None:
+            self._answer(first, first.lost(Gone("stopped")))
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("lane-failed", exc_info=error, extra={"relay": self.name})
         self._pump()
@@ -179,31 +205,38 @@ class SmtpTransport:
 
     async def _lane(self, first: Flight) -> None:
         """Connect, then carry letters, from *first* on, until the connection has had its day."""
-        flight: Flight | None = first
         connection: Connection | None = None
-        born = 0.0
-
-        def following() -> Flight | None:
-            may = self._queue and connection is not None and not self._worn(connection, born)
-            return self._queue.popleft() if may else None
-
+        this = cast("asyncio.Task[None]", asyncio.current_task())
+        del self._firsts[this]
         try:
             connection = await self._connect(first)
             if connection is None:
                 return
-            self._tasks[cast("asyncio.Task[None]", asyncio.current_task())] = connection
-            self._pump()
-            born = self._clock.running()
+            self._tasks[this] = connection
+        finally:
+            if connection is None and first not in self._queue:
+                self._answer(first, first.lost(Gone("stopped")))
+        self._pump()
+        await connection.drive(self._carry_on(connection, first))
+
+    async def _carry_on(self, connection: Connection, first: Flight) -> None:
+        """The life of a connection; waits for nothing but that."""
+        flight: Flight | None = first
+        born = self._clock.running()
+
+        def following() -> Flight | None:
+            return self._queue.popleft() if self._queue and not self._worn(connection, born) else None
+
+        try:
             # asked each time: asyncio.wait_for may swallow the cancellation of a lane that was connecting
             while flight is not None and not self._stopped:
                 flight = await self._carry(connection, flight, following)
                 if flight is None and connection.usable and not self._worn(connection, born):
-                    flight = await self._next()
+                    flight = await self._next(connection)
             await connection.quit()
         finally:
-            if connection is not None:
-                connection.abort()
-            if flight is not None and flight not in self._queue:
+            connection.abort()
+            if flight is not None:
                 self._answer(flight, flight.lost(Gone("stopped")))
 
     def _worn(self, connection: Connection, born: float) -> bool:
@@ -218,9 +251,7 @@ class SmtpTransport:
         try:
             if self._context is None:
                 self._context = access.context(self.name, self._relay, self._home)
-            connection = await smtp.connect(
-                self.name, self._relay, self._home, self._context, self._login, pipelining=self._pipelining
-            )
+            connection = await smtp.connect(self.name, self._relay, self._home, self._context, self._login)
         except smtp.Unavailable as error:
             self._fail(flight, error.verdict, error.said, beside=beside)
             return None
@@ -240,7 +271,7 @@ class SmtpTransport:
     def _fail(self, flight: Flight, verdict: Verdict, said: Reply | None, *, beside: bool) -> None:
         """No connection: back off; *flight* waits for another lane, or is answered with the rest by `_lane_ended`."""
         self._back_off(verdict, said, beside=beside or self._working())
-        if not flight.done.done():
+        if not flight.over:
             self._queue.appendleft(flight)
 
     def _back_off(self, verdict: Verdict, said: Reply | None, *, beside: bool) -> None:
@@ -271,28 +302,21 @@ class SmtpTransport:
         Returns:
             The letter that the connection has to carry next: the one that *following* gave, and for which it was fit.
         """
-        if flight.done.done():
+        if flight.over:
             if connection.ahead is flight:
                 connection.abort()  # its envelope has left, and nobody waits for it any more
             return None
-        taken: list[Flight] = []
-
-        def take() -> Flight | None:
-            if (upcoming := following()) is not None:
-                taken.append(upcoming)
-            return upcoming
-
+        connection.step_by_step = self._steps > 0
         self._carrying[flight] = connection
         try:
-            results = await connection.deliver(flight, take)
+            results = await connection.deliver(flight, following)
         except Exception as error:  # noqa: BLE001 - the gate's own; raised from `send`
-            if not flight.done.done():
-                flight.done.set_exception(error)
+            flight.end(error)
         else:
             self._conclude(connection, flight, results)
         finally:
             del self._carrying[flight]
-            upcoming = taken[0] if taken else None
+            upcoming = connection.upcoming
             if upcoming is not None and not connection.usable:
                 self._back(upcoming)
                 upcoming = None
@@ -300,8 +324,7 @@ class SmtpTransport:
 
     def _conclude(self, connection: Connection, flight: Flight, results: Sequence[Result]) -> None:
         """Answer a letter that was carried, or put it back where the connection was to blame."""
-        if connection.confused:
-            self._pipelining = False
+        self._learn(connection, flight)
         blame = next((each for each in results if each.fate is Fate.NOT_TRIED), None)
         if flight.untouched and blame is not None and not connection.usable and not self._stopped:
             if connection.carried > 1:
@@ -312,39 +335,40 @@ class SmtpTransport:
         self._passed = self._passed or (flight.begun and connection.usable)
         self._answer(flight, results)
 
+    def _learn(self, connection: Connection, flight: Flight) -> None:
+        """Whether letters may be pipelined, from how one was carried."""
+        if connection.confused:
+            self._steps = math.inf
+        elif self._steps:
+            self._steps -= connection.step_by_step and flight.begun
+        elif connection.fluent:
+            self._doubts = 0
+            connection.fluent = False  # has been told
+        elif connection.doubtful:
+            self._steps = STEPS[self._doubts] if self._doubts < len(STEPS) else math.inf
+            self._doubts += 1
+
     def _back(self, flight: Flight) -> None:
         """Put a letter back to the head of the queue: the relay knows nothing of it."""
-        if not flight.done.done():
+        if not flight.over:
             flight.settled.clear()
             flight.place = None
             self._queue.appendleft(flight)
 
     def _answer(self, flight: Flight, results: Sequence[Result]) -> None:
-        if not flight.done.done():
+        if not flight.over:
             stopped = self._stopped and not flight.begun
-            flight.done.set_result(flight.results(_STOPPING) if stopped else results)
+            flight.end(flight.results(_STOPPING) if stopped else results)
 
-    async def _next(self) -> Flight | None:
-        """The next letter for this lane; None: there was none for a while, or we are closing."""
+    async def _next(self, connection: Connection) -> Flight | None:
+        """The next letter for this lane; None: there was none for a while, or we are closing, or the connection has ended."""
         if self._queue:
             return self._queue.popleft()
-        if self._stopped:
-            return None
-        waiter: asyncio.Future[Flight | None] = asyncio.get_running_loop().create_future()
-        timer = asyncio.get_running_loop().call_later(IDLE, _wake, waiter)
-        self._resting.append(waiter)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and (flight := waiter.result()) is not None:
-                self._queue.appendleft(flight)
-            raise
-        finally:
-            timer.cancel()
-            if waiter in self._resting:
-                self._resting.remove(waiter)
-
-
-def _wake(waiter: "asyncio.Future[Flight | None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+        rest = _Rest(connection)
+        self._resting.append(rest)
+        while rest.flight is None and not self._stopped and connection.usable:
+            if not await connection.rest(IDLE):
+                break
+        if rest.flight is None:
+            self._resting.remove(rest)
+        return rest.flight

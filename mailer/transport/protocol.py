@@ -9,12 +9,13 @@ connection may carry another letter, and by `Flight` how far the letter came, wh
 - A letter whose envelope went ahead is still nobody's until its content begins: if the connection ends, it goes back untouched.
 - Once DATA is on its way, a 354 may come for a letter that must not go (no recipient accepted, called back, held): then there is no
   way but to cut the connection.
-- Without PIPELINING each command waits for its reply (three round trips and one per recipient). A relay that gets out of step where
-  envelopes were written at once is `confused`, and the pool pipelines to it no more.
+- Without PIPELINING each command waits for its reply (three round trips and one per recipient). Where an envelope was written at once,
+  a relay that gets out of step is `confused`, and one that is silent or garbles its words may be: the pool draws its conclusions.
 """
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from typing import Any
 
 from mailer.settings import Timeouts
 from mailer.transport.base import Fate, Held, Payload, Rcpt, Reply, Result, Scope
@@ -23,6 +24,7 @@ from mailer.transport.offer import DATA, Ended, Offer, prepare
 from mailer.transport.verdict import (
     GO_AHEAD,
     BadReply,
+    OutOfStep,
     Phase,
     Verdict,
     judge_data,
@@ -57,22 +59,26 @@ class Connection:
         extensions: what the relay offers after login, by keyword in small letters.
         number: which connection to its relay it is, from 1; 0: nobody counts.
         carried: letters handed to it so far.
-        confused: replies did not fit envelopes that were written at once.
+        step_by_step: write no envelope at once, though the relay offers it.
+        upcoming: the letter that `deliver` was given for the next time.
+        fluent: a letter had its last word whose envelope had gone with the end of another.
+        doubtful: an envelope that was written at once met silence, or words that were none.
+        confused: it met answers that were out of step.
     """
 
-    def __init__(
-        self, wire: Wire, extensions: Mapping[str, str], timeouts: Timeouts, *, pipelining: bool = True
-    ) -> None:
-        """Use the session on *wire*; *pipelining*: where the relay offers it."""
+    def __init__(self, wire: Wire, extensions: Mapping[str, str], timeouts: Timeouts) -> None:
+        """Use the session on *wire*."""
         self._wire = wire
         self.extensions = dict(extensions)
         self._timeouts = timeouts
-        self._pipelining = pipelining and "pipelining" in self.extensions
+        self._offered = "pipelining" in self.extensions
         self._ahead: Offer | None = None
         self._fit = True
         self.number = 0
         self.carried = 0
-        self.confused = False
+        self.step_by_step = False
+        self.upcoming: Flight | None = None
+        self.fluent = self.doubtful = self.confused = False
 
     @property
     def usable(self) -> bool:
@@ -83,6 +89,22 @@ class Connection:
     def ahead(self) -> Flight | None:
         """The letter whose envelope has left; it has to be delivered next, or the connection cut."""
         return None if self._ahead is None else self._ahead.flight
+
+    async def drive(self, conversation: Coroutine[Any, Any, None]) -> None:
+        """Have *conversation*, which waits for nothing but this connection, go on as the relay speaks; see `Wire.drive`."""
+        await self._wire.drive(conversation)
+
+    async def rest(self, seconds: float) -> bool:
+        """Wait for `rouse`, or for the relay to say something; False: neither came in *seconds*."""
+        try:
+            await self._wire.news(seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def rouse(self) -> None:
+        """End a `rest`."""
+        self._wire.rouse()
 
     async def deliver(self, flight: Flight, following: Following | None = None) -> list[Result]:
         """Try to hand over one letter; one result per recipient, in the envelope's order.
@@ -98,29 +120,28 @@ class Connection:
         flight.place = (self.number, self.carried) if self.number else None
         flight.untouched = True
         phase = Phase.MAIL
+        offer, self._ahead, self.upcoming = self._ahead, None, None
+        ahead = offer is not None
+        at_once = ahead or (self._offered and not self.step_by_step)
         try:
-            offer, self._ahead = self._ahead, None
-            written = offer is not None
             if offer is None:
                 offer = prepare(flight, self.extensions)
             if offer is None:
                 return flight.results(_NOBODY_LEFT)
-            if self._pipelining:
-                if not written:
+            if at_once:
+                if not ahead:
                     self._at_once(offer.octets)
                 phase = await self._heard(offer)
             elif await self._asked(offer):
                 phase = Phase.DATA
                 await self._ask_leave(flight)
-            else:
-                return flight.results(_NOBODY_LEFT)
             if phase is Phase.MAIL:
                 return flight.results(_NOBODY_LEFT)
             self._pass_gate(flight)
             phase = Phase.CONTENT
-            await self._content(flight.payload, following)
+            await self._content(flight.payload, following if self._offered and not self.step_by_step else None)
             phase = Phase.FINAL
-            return await self._conclude(flight)
+            results = await self._conclude(flight)
         except Ended as ended:
             return flight.results(ended.verdict, ended.said)
         except Held as held:
@@ -128,8 +149,9 @@ class Connection:
             flight.settled.clear()
             return flight.results(Verdict(Fate.NOT_TRIED, Scope.RECIPIENT, str(held)))
         except (OSError, BadReply) as error:
-            if self._pipelining and phase is Phase.MAIL and isinstance(error, (TimeoutError, BadReply)):
-                self.confused = True
+            if at_once and phase is Phase.MAIL:
+                self.confused = self.confused or isinstance(error, OutOfStep)
+                self.doubtful = isinstance(error, (TimeoutError, BadReply))
             await self.cut()
             return flight.results(judge_error(error, phase))
         except _GateFailed as failed:
@@ -138,6 +160,8 @@ class Connection:
         except BaseException:
             self.abort()
             raise
+        self.fluent = self.fluent or ahead
+        return results
 
     async def _asked(self, offer: Offer) -> bool:
         """MAIL and the RCPTs, each with its reply; whether at least one recipient may have the letter."""
@@ -185,10 +209,10 @@ class Connection:
         wire = self._wire
         if wire.early is None:
             if not wire.quiet:
-                raise BadReply("the relay spoke out of turn")
+                raise OutOfStep("the relay spoke out of turn")
             wire.write(octets)
         elif wire.early.code != _CLOSING:
-            raise BadReply("the relay spoke out of turn")
+            raise OutOfStep("the relay spoke out of turn")
 
     async def _heard(self, offer: Offer) -> Phase:
         """The replies to an envelope that was written at once.
@@ -200,7 +224,8 @@ class Connection:
             Ended: the letter is not to go for another reason.
         """
         flight, wire = offer.flight, self._wire
-        said = await wire.reply(self._timeouts.command)
+        replies, seconds = wire.replies, self._timeouts.command
+        said = replies.popleft() if replies else await wire.reply(seconds)
         flight.untouched = said.code == _CLOSING
         verdict = judge_mail(said)
         ended = None if verdict.fate is Fate.ACCEPTED else Ended(verdict, said)
@@ -208,7 +233,7 @@ class Connection:
         if said.code == _CLOSING:
             await self._end(verdict, said)
         for recipient, _ in offer.rcpts:
-            said = await wire.reply(self._timeouts.command)
+            said = replies.popleft() if replies else await wire.reply(seconds)
             if not opened and said.code != _CLOSING:
                 continue  # there is no transaction: "bad sequence", and no word about the recipient
             verdict = judge_rcpt(said)
@@ -221,20 +246,18 @@ class Connection:
                     raise ended
             else:
                 await self._settle(flight, recipient, verdict, said)
-        said = await wire.reply(self._timeouts.data)
+        said = replies.popleft() if replies else await wire.reply(self._timeouts.data)
         verdict = judge_data(said)
         if not wire.quiet:
-            raise BadReply("the relay gave more answers than it was asked questions")
-        if verdict.fate is Fate.ACCEPTED:
-            if accepted and ended is None:
+            raise OutOfStep("the relay gave more answers than it was asked questions")
+        if accepted and ended is None:
+            if verdict.fate is Fate.ACCEPTED:
                 return Phase.DATA
-            await self.cut()  # it waits for a letter that must not come
-        elif accepted and ended is None:
             if said.code < GO_AHEAD:
                 self._fit, self.confused = False, True
             await self._end(verdict, said)
-        elif said.code == _CLOSING or said.code < GO_AHEAD:
-            await self.cut()
+        if said.code == _CLOSING or said.code <= GO_AHEAD or (ended is not None and _lost_step(ended.said)):
+            await self.cut()  # it may wait for a letter that must not come
         elif opened:
             await self._reset()
         if ended is not None:
@@ -257,7 +280,8 @@ class Connection:
 
     def _envelope_of(self, following: Following | None) -> bytes:
         """The envelope that leaves with the end of this letter; empty where none does."""
-        if following is None or not self._pipelining or (flight := following()) is None:
+        flight = self.upcoming = following() if following is not None else None
+        if flight is None:
             return b""
         try:
             self._ahead = prepare(flight, self.extensions)
@@ -271,11 +295,12 @@ class Connection:
         head = payload.head.replace(b"\r\n.", b"\r\n..")
         if head.startswith(b"."):
             head = b"." + head
+        if not payload.tail:  # one packet for a letter without enclosures
+            end = b".\r\n" if not head or head.endswith(b"\r\n") else b"\r\n.\r\n"
+            wire.write(b"".join((head, end, self._envelope_of(following))))
+            return
         last = next((part for part in (*reversed(payload.tail), head) if len(part)), b"\r\n")
         end = b".\r\n" if bytes(last[-2:]) == b"\r\n" else b"\r\n.\r\n"
-        if not payload.tail:
-            wire.write(head + end + self._envelope_of(following))  # one packet for a letter without enclosures
-            return
         wire.write(head)
         await wire.drain(seconds)
         for part in payload.tail:
@@ -290,14 +315,14 @@ class Connection:
 
     async def _conclude(self, flight: Flight) -> list[Result]:
         """The final reply, judged and told to the gate."""
-        said = self._wire.early
-        if said is not None:
+        wire = self._wire
+        if (said := wire.early) is not None:
             # before the final dot: a no may be believed, a yes can't be about this letter
             self._fit = False
             if judge_final(said).fate is Fate.ACCEPTED:
                 raise BadReply("the relay answered before the end of the content")
-        said = await self._wire.reply(self._timeouts.final)
-        if self._too_many() and (self._wire.early is None or self._wire.early.code != _CLOSING):
+        said = await wire.reply(self._timeouts.final)
+        if self._too_many() and (wire.early is None or wire.early.code != _CLOSING):
             raise BadReply("two answers to one letter")
         verdict = judge_final(said)
         results = flight.results(verdict, said)
@@ -323,7 +348,7 @@ class Connection:
 
     async def _end(self, verdict: Verdict, said: Reply) -> None:
         """Give up this transaction, and the connection with it where it is out of step or closing."""
-        if said.code == _CLOSING or said.code < _FIRST_NO or not self._fit or str(said.code).startswith("50"):
+        if said.code == _CLOSING or _lost_step(said) or not self._fit:
             await self.cut()
         else:
             await self._reset()
@@ -352,16 +377,19 @@ class Connection:
     async def quit(self) -> None:
         """Say goodbye, if the relay still listens and waits for no letter, and close."""
         if self.usable and self._ahead is None:
-            try:
+            with suppress(OSError):
                 self._wire.write(b"QUIT\r\n")
-                async with asyncio.timeout(min(_QUIT, self._timeouts.command)):
-                    await self._wire.reply(_QUIT)
-                    await self._wire.closed()  # by the relay: only then does it not count us among its connections
-            except (OSError, BadReply):
-                pass
+                # by the relay: only then does it not count us among its connections
+                await self._wire.closed(min(_QUIT, self._timeouts.command))
         await self.cut()
 
 
+def _lost_step(said: Reply | None) -> bool:
+    """Whether an answer that is no yes shows that the relay is not where we think: neither yes nor no, or a command not known there."""
+    return said is not None and (said.code < _FIRST_NO or said.code in _NOT_A_COMMAND)
+
+
+_NOT_A_COMMAND = range(500, 510)
 _NOT_ITS_OWN = frozenset((Scope.RELAY, Scope.DAY, Scope.HOLD))
 _FIRST_NO = 400
 _NOBODY_LEFT = Verdict(Fate.NOT_TRIED, Scope.RECIPIENT, "")

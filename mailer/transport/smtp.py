@@ -58,8 +58,6 @@ async def connect(
     home: Path,
     context: ssl.SSLContext | None,
     login: Login | None = None,
-    *,
-    pipelining: bool = True,
 ) -> Connection:
     """A connection that is ready for letters.
 
@@ -69,14 +67,13 @@ async def connect(
         home: where `password_file` is looked for.
         context: of `access.context`.
         login: keeps the access token between connections; default: one for this connection.
-        pipelining: several commands may leave at once, where the relay offers it.
 
     Raises:
         Unavailable: the relay, the network or the login did not allow it.
         SettingsError: the password can't be had, or clear text would leave this machine.
     """
     session = await open_session(name, relay, home, context, login)
-    return Connection(session.wire, session.extensions, relay.timeouts, pipelining=pipelining)
+    return Connection(session.wire, session.extensions, relay.timeouts)
 
 
 async def open_session(

@@ -45,6 +45,10 @@ class BadReply(Exception):
     """What the relay said is no SMTP reply, or no reply to what it was asked."""
 
 
+class OutOfStep(BadReply):
+    """The relay answers what it was not asked: it can't be relied on to keep its answers in order."""
+
+
 class Gone(ConnectionError):
     """The relay closed the connection, or it broke."""
 
@@ -247,7 +251,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 def reply(code: int, lines: list[str]) -> Reply:
     """A relay's reply from its code and the texts of its lines; control characters become spaces."""
-    texts = [_CONTROL.sub(" ", line).strip() for line in lines]
+    texts = [(line if line.isprintable() else _CONTROL.sub(" ", line)).strip() for line in lines]
     found = _ENHANCED.match(texts[0]) if texts else None
     return Reply(code, found.group(0) if found else None, " ".join(text for text in texts if text))
 

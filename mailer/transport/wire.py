@@ -8,14 +8,19 @@ Rules:
 - A reply is one or more lines ``NNN-text`` and a last ``NNN text``, all with one code from 200 to 599, in at most `LINE` and
   `REPLY` octets; anything else is `BadReply`, and no later word of the relay is believed.
 - Replies are kept in the order they came. Who writes a command looks first whether one is there already (`early`).
+- A conversation that waits for nothing but this wire is driven by it (`drive`): what the relay says takes it on at once, without a
+  task's way through the event loop. Others wait as tasks do.
 - Writing: the asyncio transport calls `pause_writing` above `HIGH` octets that the kernel has not taken, and `drain` waits until
   it is below a quarter of that. So a letter of any size costs at most `HIGH` plus one slice per connection.
 """
 
 import asyncio
 import re
+import types
 from collections import deque
-from typing import cast
+from collections.abc import Coroutine, Generator
+from functools import lru_cache
+from typing import Any, cast
 
 from mailer.transport.base import Reply
 from mailer.transport.verdict import BadReply, Gone, reply
@@ -29,8 +34,23 @@ _MOST_WAITING = 100
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\r\n]*))?")
 
 
+@lru_cache(maxsize=64)  # a relay says few things, and says them with every letter
+def _whole(line: bytes) -> Reply | None:
+    """The reply that is this one line, without its end; None: it is not the whole of one."""
+    found = _LINE.fullmatch(line)
+    if found is None or found[2] == b"-":
+        return None
+    return reply(int(found[1]), [(found[3] or b"").decode("utf-8", "replace")])
+
+
+@types.coroutine
+def _pause() -> Generator[None, None, None]:
+    """Give way to the wire that drives us."""
+    yield
+
+
 class Wire(asyncio.Protocol):
-    """Reads replies and writes bytes; used by one task at a time."""
+    """Reads replies and writes bytes; used by one task, or driven conversation, at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -39,13 +59,18 @@ class Wire(asyncio.Protocol):
         self._code = 0
         self._texts: list[str] = []
         self._octets = 0
-        self._replies: deque[Reply] = deque()
+        #: what was said and not yet read
+        self.replies: deque[Reply] = deque()
         self._fault: Exception | None = None
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
+        self._driven: Coroutine[Any, Any, None] | None = None
+        self._ended: asyncio.Future[None] = loop.create_future()
+        #: somebody waits; it became too late for that
+        self._waiting = self._late = False
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._closed = loop.create_future()
+        self._released = False
 
     # What asyncio calls
 
@@ -58,6 +83,9 @@ class Wire(asyncio.Protocol):
         """Take in what the relay says."""
         if self._fault is not None:
             return
+        if self._take_whole(data):
+            self._wake()
+            return
         self._buffer += data
         try:
             while (end := self._buffer.find(b"\n")) >= 0:
@@ -69,10 +97,20 @@ class Wire(asyncio.Protocol):
             self._fault = self._fault or BadReply("a line of the reply is too long")
         self._wake()
 
+    def _take_whole(self, data: bytes) -> bool:
+        """Take in *data* if it is whole replies of one line each, as nearly always."""
+        if self._buffer or self._texts or len(data) > LINE or data[-2:] != b"\r\n":
+            return False
+        found = [_whole(line) for line in data[:-2].split(b"\r\n")]
+        if None in found or len(found) + len(self.replies) > _MOST_WAITING:
+            return False
+        self.replies += cast("list[Reply]", found)
+        return True
+
     def _take(self, line: bytes) -> None:
         """Add a line to the reply that is being read."""
         self._octets += len(line)
-        if len(line) > LINE or self._octets > REPLY or len(self._replies) >= _MOST_WAITING:
+        if len(line) > LINE or self._octets > REPLY or len(self.replies) >= _MOST_WAITING:
             raise BadReply("the reply is too long")
         found = _LINE.fullmatch(line.rstrip(b"\r\n"))
         if found is None or (self._texts and int(found[1]) != self._code):
@@ -80,7 +118,7 @@ class Wire(asyncio.Protocol):
         self._code = int(found[1])
         self._texts.append((found[3] or b"").decode("utf-8", "replace"))
         if found[2] != b"-":
-            self._replies.append(reply(self._code, self._texts))
+            self.replies.append(reply(self._code, self._texts))
             self._texts, self._octets = [], 0
 
     def eof_received(self) -> None:
@@ -105,9 +143,8 @@ class Wire(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._released = True
         self._wake()
-        if not self._closed.done():
-            self._closed.set_result(None)
 
     # What a conversation calls
 
@@ -119,17 +156,17 @@ class Wire(asyncio.Protocol):
     @property
     def early(self) -> Reply | None:
         """The next reply, if it is here before it was waited for."""
-        return self._replies[0] if self._replies else None
+        return self.replies[0] if self.replies else None
 
     @property
     def waiting(self) -> int:
         """How many replies are here that nobody has read."""
-        return len(self._replies)
+        return len(self.replies)
 
     @property
     def quiet(self) -> bool:
         """Whether nothing was said that has not been read, not even half a reply."""
-        return not (self._replies or self._buffer or self._texts)
+        return not (self.replies or self._buffer or self._texts)
 
     async def reply(self, seconds: float) -> Reply:
         """The relay's next reply.
@@ -139,11 +176,11 @@ class Wire(asyncio.Protocol):
             Gone: the connection ended first.
             BadReply: it is no SMTP reply.
         """
-        while not self._replies:
+        while not self.replies:
             if self._fault is not None:
                 raise self._fault
-            await self._wait(seconds)
-        return self._replies.popleft()
+            await self.news(seconds)
+        return self.replies.popleft()
 
     def write(self, data: bytes | memoryview) -> None:
         """Hand *data* to the socket, or to its buffer.
@@ -163,10 +200,10 @@ class Wire(asyncio.Protocol):
             Gone: the connection ended.
             BadReply: the relay spoke, and it is no SMTP reply.
         """
-        while self._paused and not self._replies:
+        while self._paused and not self.replies:
             if self._fault is not None:
                 raise self._fault
-            await self._wait(seconds)
+            await self.news(seconds)
 
     def info(self, name: str) -> object:
         """What asyncio's transport tells of itself (`ssl_object`, `peername`)."""
@@ -179,36 +216,90 @@ class Wire(asyncio.Protocol):
             self._transport.abort()
         self._wake()
 
-    async def closed(self) -> None:
-        """Return once the connection is cut and the socket released."""
-        await asyncio.shield(self._closed)
+    async def closed(self, seconds: float | None = None) -> None:
+        """Return once the connection has ended and the socket is released.
 
-    # The one timer: it is rarely moved; when it rings too early it is set again
+        Raises:
+            TimeoutError: it has not in *seconds*.
+        """
+        until = None if seconds is None else self._loop.time() + seconds
+        while not self._released:
+            await self.news(None if until is None else max(0.0, until - self._loop.time()))
 
-    async def _wait(self, seconds: float) -> None:
-        self._deadline = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > self._deadline:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(self._deadline, self._ring)
-        self._waiter = self._loop.create_future()
+    # Who waits, and the one timer: it is rarely moved; when it rings too early it is set again
+
+    async def drive(self, conversation: Coroutine[Any, Any, None]) -> None:
+        """Have *conversation* go on with each piece of news, to its end; it may wait for nothing but this wire.
+
+        Cancelled, we cut the connection, and raise when the conversation has ended over it.
+
+        Raises:
+            Exception: what it raised.
+        """
+        self._driven, self._waiting = conversation, True
+        self._wake()
         try:
-            await self._waiter
+            await asyncio.shield(self._ended)
+        except asyncio.CancelledError:
+            self.abort()
+            await asyncio.shield(self._ended)
+            raise
+
+    async def news(self, seconds: float | None) -> None:
+        """Wait until something happens on the wire, or somebody calls `rouse`; there need be no cause to see.
+
+        Raises:
+            TimeoutError: nothing did in *seconds*.
+        """
+        self._late = False
+        if seconds is not None:
+            self._deadline = deadline = self._loop.time() + seconds
+            if self._timer is None or self._timer.when() > deadline:
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = self._loop.call_at(deadline, self._ring)
+        self._waiting = True
+        try:
+            if self._driven is not None:
+                await _pause()
+            else:
+                self._waiter = self._loop.create_future()
+                await self._waiter
         finally:
-            self._waiter = self._deadline = None
+            self._waiting, self._waiter, self._deadline = False, None, None
+        if self._late:
+            raise TimeoutError("the relay was silent")
+
+    def rouse(self) -> None:
+        """Have whoever waits look again, soon."""
+        self._loop.call_soon(self._wake)
 
     def _ring(self) -> None:
         self._timer = None
-        if self._deadline is None or self._waiter is None or self._waiter.done():
+        if self._deadline is None or not self._waiting or (self._waiter is not None and self._waiter.done()):
             return
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._ring)
         else:
-            self._waiter.set_exception(TimeoutError("the relay was silent"))
+            self._late = True
+            self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if not self._waiting:
+            return
+        if self._driven is None:
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+            return
+        self._waiting = False
+        try:
+            self._driven.send(None)
+        except StopIteration:
+            self._ended.set_result(None)
+        except BaseException as error:
+            self._ended.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
 
 
 def take_over(transport: asyncio.BaseTransport) -> Wire:

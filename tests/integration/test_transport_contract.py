@@ -134,6 +134,26 @@ async def test_a_letter_arrives_as_it_was_given(relay):
     assert gate.told == [("a1", tuple(results))]
 
 
+async def test_what_is_posted_is_told_once(relay):
+    """A letter that nobody waits for: its results, or what its gate raised, are told once; closing tells of the rest."""
+    relay.stall("dot")
+    told: list[Any] = []
+    async with relay.open() as transport:
+        transport.post(envelope("a@x.test"), payload(), Account(error=OSError("disk full")), told.append)
+        while not told:  # noqa: ASYNC110 - it is what `send` is for
+            await asyncio.sleep(0)
+        transport.post(envelope("b@x.test"), payload(), Account(), told.append)
+        await relay.reached("dot")
+        transport.post(envelope("c@x.test"), payload(), Account(held="paused"), told.append)
+        with pytest.raises(Defect):
+            transport.post(envelope(), payload(b"bare\n"), Account(), told.append)
+        await transport.close()
+        transport.post(envelope("d@x.test"), payload(), Account(), told.append)
+    error, *results = told
+    assert isinstance(error, OSError)
+    assert sorted(fates(each)[0] for each in results) == ["not-tried recipient"] * 2 + ["uncertain letter"]
+
+
 async def test_each_recipient_has_its_own_fate(relay):
     """A dead address and a full mailbox beside a good one: each its own, and the gate hears of them before content."""
     relay.reply("rcpt", "550 5.1.1 No such mailbox", to="dead@x.test")

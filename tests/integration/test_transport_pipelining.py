@@ -16,7 +16,7 @@ from mailer.rehearsal.faults import Faults
 from mailer.rehearsal.options import Options
 from mailer.rehearsal.server import Server
 from mailer.transport.base import Envelope, Fate, Payload, Result, Transport
-from mailer.transport.pool import SmtpTransport
+from mailer.transport.pool import STEPS, SmtpTransport
 from tests.support.transport_kit import HASTY, HEAD, Account, envelope, fates, payload, relay_to
 
 
@@ -154,6 +154,52 @@ async def test_a_lie_about_pipelining_is_found_out(tmp_path, clock):
         told = [fates(each) for each in await send_all(transport, letters(5), Account())]
         assert told == [["accepted recipient"]] * 5
         assert len(server.taken) == 5
+
+
+async def test_pipelining_is_tried_again_after_a_silence(tmp_path, clock):
+    """A relay that was silent once over an envelope is asked step by step for a hundred letters; then envelopes go ahead again."""
+    rules = [
+        {"at": "mail", "nth": 1, "do": "stall", "seconds": 1_000_000},
+        {"at": "dot", "nth": [STEPS[0], STEPS[0] + 2], "do": "stall", "seconds": 60},
+    ]
+    async with lane(tmp_path, clock, rules, timeouts=HASTY | {"final": 20}) as (transport, server):
+        assert [fates(each) for each in await send_all(transport, letters(1), Account())] == [["not-tried relay"]]
+        clock.advance(dt.timedelta(seconds=transport.rest))
+        task = asyncio.create_task(send_all(transport, letters(STEPS[0] + 3), Account()))
+        await server.reached("dot", STEPS[0])
+        assert next(iter(transport._carrying.values())).ahead is None  # the hundredth
+        clock.advance(dt.timedelta(seconds=60))
+        await server.reached("dot", STEPS[0] + 2)
+        assert next(iter(transport._carrying.values())).ahead is not None
+        clock.advance(dt.timedelta(seconds=60))
+        assert [fates(each) for each in await task] == [["accepted recipient"]] * (STEPS[0] + 3)
+
+
+async def test_answers_out_of_step_end_pipelining(tmp_path, clock):
+    """A relay that says yes where leave to send was asked is asked step by step, however many letters pass."""
+    rules = [
+        {"at": "data", "nth": 1, "do": "garbage", "bytes": "250 2.0.0 Yes\r\n"},
+        {"at": "dot", "nth": STEPS[0] + 1, "do": "stall", "seconds": 60},
+    ]
+    async with lane(tmp_path, clock, rules) as (transport, server):
+        assert [fates(each) for each in await send_all(transport, letters(1), Account())] == [["not-tried relay"]]
+        clock.advance(dt.timedelta(seconds=transport.rest))
+        task = asyncio.create_task(send_all(transport, letters(STEPS[0] + 2), Account()))
+        await server.reached("dot", STEPS[0] + 1)
+        assert next(iter(transport._carrying.values())).ahead is None
+        clock.advance(dt.timedelta(seconds=60))
+        assert [fates(each) for each in await task] == [["accepted recipient"]] * (STEPS[0] + 2)
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+@pytest.mark.parametrize("at", ["mail", "rcpt"])
+async def test_a_command_that_is_not_known_there_ends_the_connection(tmp_path, clock, at, pipelining):
+    """A relay that calls MAIL or RCPT a bad sequence is not where we think: the next letter goes over a new connection."""
+    rules = [{"at": at, "nth": 2, "reply": "503 5.5.1 Bad sequence"}]
+    async with lane(tmp_path, clock, rules, pipelining=pipelining) as (transport, server):
+        told = [fates(each) for each in await send_all(transport, letters(3), Account())]
+        assert [each[0].split()[0] for each in told] == ["accepted", "not-tried", "accepted"]
+        assert [(each.accepted, each.connection) for each in server.taken] == [(("m0@x.test",), 1), (("m2@x.test",), 2)]
 
 
 async def test_a_connection_takes_no_letter_beyond_its_number(tmp_path, clock):

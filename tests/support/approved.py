@@ -18,7 +18,7 @@ from mailer.clock import Clock
 from mailer.database import Database
 from mailer.dispatch import Sending, sending
 from mailer.settings import Approval, Delivery, Relay, Sender, Settings, Tls
-from mailer.transport.base import Envelope, Gate, Payload, Result
+from mailer.transport.base import Envelope, Gate, Landed, Payload, Result
 from mailer.transport.memory import MemoryTransport
 from tests.support.office import CIRCULAR, TEXT
 
@@ -83,6 +83,9 @@ class Visit:
     def reopen(self) -> None:
         """A person has mended it."""
         self._relay.reopen()
+
+    def post(self, envelope: Envelope, payload: Payload, gate: Gate, landed: Landed) -> None:
+        self._relay.post(envelope, payload, gate, landed)
 
     async def close(self) -> None:
         """Nothing to say goodbye to."""

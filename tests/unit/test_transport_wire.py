@@ -1,13 +1,18 @@
 """Replies as they come off the wire: split, in many lines, overlong, or no replies at all."""
 
 import asyncio
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailer.errors import Defect
+from mailer.transport.base import Payload
+from mailer.transport.flight import inspect
 from mailer.transport.verdict import BadReply, Gone
 from mailer.transport.wire import Wire
+from tests.support.transport_kit import envelope
 
 
 @pytest.fixture
@@ -105,3 +110,43 @@ async def test_no_octets_break_the_reader(data, step):
     with pytest.raises((BadReply, Gone)):
         while True:
             assert 200 <= (await wire.reply(1)).code <= 599
+
+
+_REPLIES = st.lists(
+    st.sampled_from(
+        [
+            b"250 2.1.0 Ok",
+            b"354",
+            b"250-a",
+            b"250 b",
+            b"550-5.1.1 x",
+            b"550 5.1.1 \xc3\xa9",
+            b"421 4.3.2 \x1b[1m",
+            b"bad",
+            b"",
+        ]
+    ),
+    max_size=8,
+)
+
+
+@given(_REPLIES, st.sampled_from([b"\r\n", b"\n"]), st.integers(1, 30))
+async def test_replies_in_one_piece_are_those_in_many(lines, end, step):
+    """However a relay's words are cut into pieces, they are the same replies, and the same end."""
+    said = b"".join(line + end for line in lines)
+    heard = []
+    for size in (max(1, len(said)), step):
+        wire = Wire(asyncio.get_running_loop())
+        for start in range(0, len(said), size):
+            wire.data_received(said[start : start + size])
+        heard.append((list(wire.replies), fault := type(wire._fault), wire.quiet or fault is BadReply))
+        wire.eof_received()
+    assert heard[0] == heard[1]
+
+
+@given(st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b"x", b"."]), max_size=12).map(b"".join))
+def test_a_line_that_ends_otherwise_is_found(head):
+    """Whatever stands in a letter's head, a CR or LF by itself is a defect, and nothing else is."""
+    bare = b"\r" in (rest := head.replace(b"\r\n", b"")) or b"\n" in rest
+    with pytest.raises(Defect) if bare else nullcontext():
+        inspect(envelope(), Payload(head))
