@@ -3,7 +3,8 @@
 What passes is a plain `local@domain`: no quoted local part, no address literal, no comment, no route, no bare host, no name
 reserved from mail (`.local`, `.localhost`, `.invalid`, `.onion`, `.arpa`). `.test` and `.example` pass, for rehearsals.
 What is stored: the domain in lower case and A-labels, the local part as given in Unicode form NFC. Lengths are counted in octets
-(RFC 5321, 4.5.3.1: local part 64, whole path 256 with its brackets, thus 254).
+(RFC 5321, 4.5.3.1: local part 64, whole path 256 with its brackets, thus 254). What is not ASCII after that stands before the @: such an
+address passes, and who reads it in is warned (`doubt`), since it can be reached only where every mail server on the way takes it.
 """
 
 import re
@@ -84,6 +85,16 @@ def _because(error: Exception) -> str:
 def same(address: str) -> str:
     """A key under which two spellings of one mailbox meet (hardly a server tells upper from lower case)."""
     return address.casefold()
+
+
+def doubt(address: str) -> tuple[str, str] | None:
+    """What may go wrong with an address that is right, and what to do; None: nothing."""
+    if address.isascii():
+        return None
+    return (
+        f"{shown(address)} has characters beyond a to z before the @, and not every mail server takes that",
+        "ask them for a plain address too, or see in the report whether letters to this one were taken",
+    )
 
 
 def read_many(text: str) -> tuple[list[Parsed], list[str]]:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lists.address import same, shown
+from lists.address import doubt, same, shown
 from lists.contacts import is_right
 from lists.errors import NotFound
 from lists.findings import Finding
@@ -130,6 +130,8 @@ async def check(session: AsyncSession, roll: Roll, *, on: dt.date) -> list[Findi
             if other != row.name:
                 what = f"{contact.address} belongs to {other} too"
                 found.append(Finding("shared-address", Severity.WARNING, where, what, "", str(row.id)))
+            if (told := doubt(contact.address)) is not None:
+                found.append(Finding("address-beyond-ascii", Severity.WARNING, where, *told, str(row.id)))
     if rows:
         found.extend(
             Finding(

@@ -36,6 +36,7 @@ _SOON = dt.timedelta(days=21)
 _OFFERS = (
     ("dsn", "reports of delivery on demand (DSN)", "no reports of delivery on demand (DSN)"),
     ("pipelining", "several commands at once (PIPELINING)", "one command at a time (no PIPELINING)"),
+    ("smtputf8", "addresses beyond ASCII (SMTPUTF8)", "no addresses beyond ASCII (no SMTPUTF8)"),
 )
 
 

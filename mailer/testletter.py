@@ -91,7 +91,7 @@ def recipient(address: str) -> str:
         BadInput: it can't be written to.
     """
     found = normalise(address.strip())
-    if why := commands.why_not(found):
+    if why := commands.why_not(found, utf8=True):  # a mail server that does not take it says so
         raise BadInput(why, where=repr(address), remedy="Give a plain address, such as name@example.org")
     return found
 

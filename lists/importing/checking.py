@@ -172,6 +172,11 @@ class _Reader:
         self.findings.extend(
             error("bad-cell", cell.where, what, "write a@x.example; Name <b@y.example>") for what in wrong
         )
+        self.findings.extend(
+            warning("address-beyond-ascii", cell.where, *told)
+            for one in parsed
+            if (told := addresses.doubt(one.address)) is not None
+        )
         return [Mail(one.address, one.name or name, role, first, last) for one in parsed]
 
 

@@ -327,8 +327,12 @@ def _letters(prepared: Prepared) -> Iterator[Finding]:
 
 
 def _addresses(planned: Sequence[Planned]) -> Iterator[Finding]:
-    """Mailboxes that would get the circular more than once."""
+    """Mailboxes that would get the circular more than once, and those that not every mail server takes."""
     times = Tally(box.address.lower() for letter in planned for box in letter.mailboxes)
+    for letter in planned:
+        for box in letter.mailboxes:
+            if (told := address.doubt(box.address)) is not None:
+                yield Finding("address-beyond-ascii", Severity.WARNING, letter.organization, *told, box.address)
     for mailbox, count in times.items():
         if count > 1:
             whose = [

@@ -1,13 +1,14 @@
 """The one function that makes a letter's bytes: for check, preview, test, sending and `letter show`. Pure.
 
-The bytes are a function of the snapshot, the letter's row, and the header mailboxes and date, which the claim fixes.
+The bytes are a function of the snapshot, the letter's row, and the header mailboxes and date, which the claim fixes; where one of those
+mailboxes is beyond ASCII before its @, also of whether they are for recipients like it (`LetterRow.raw`): such a letter has two versions.
 """
 
 import datetime as dt
 import html
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lists.kinds import Form
 from mailer.circulars.frozen import Frozen, Part
@@ -34,6 +35,9 @@ class LetterRow:
         dated: time of the Date header; aware.
         to: (name, address) of the mailboxes under To; where there are none, those under Cc take their place.
         cc: the same under Cc.
+        raw: addresses beyond ASCII stand in the header as they are (`mime.message.Message.raw`): for recipients with such an address,
+            who can be reached only where every server on the way takes it. All others get what any server takes. None, where nobody
+            has been claimed: as if for all mailboxes of the header, so only if every one of them is like that.
     """
 
     id: int
@@ -44,6 +48,7 @@ class LetterRow:
     dated: dt.datetime
     to: tuple[tuple[str, str], ...]
     cc: tuple[tuple[str, str], ...] = ()
+    raw: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +115,22 @@ def merge(frozen: Frozen, row: LetterRow) -> Merged:
         in_reply_to=thread[-1] if thread else None,
         references=thread,
         extra=(row.token,),
+        raw=_raw(row),
     )
     return Merged(head, part, message_id, row.dated)
+
+
+def versions(row: LetterRow) -> tuple[LetterRow, ...]:
+    """The row for each version that its letter may have left in, first the one that it has by itself."""
+    if all(address.isascii() for _, address in (*row.to, *row.cc)):
+        return (row,)
+    raw = _raw(row)
+    return replace(row, raw=raw), replace(row, raw=not raw)
+
+
+def _raw(row: LetterRow) -> bool:
+    """`LetterRow.raw`, decided."""
+    return not any(address.isascii() for _, address in (*row.to, *row.cc)) if row.raw is None else row.raw
 
 
 def sign(merged: Merged, signer: Signer | None) -> Composed:

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Role
-from mailer.circulars.compose import LetterRow, compose
+from mailer.circulars.compose import LetterRow, compose, versions
 from mailer.circulars.frozen import Frozen
 from mailer.circulars.keys import Keys
 from mailer.circulars.loading import load_frozen
@@ -77,7 +77,9 @@ async def _mailboxes(session: AsyncSession, letter: int) -> dict[str, Any] | Non
 
 def _file(frozen: Frozen, row: Letter, dated: dt.datetime, mailboxes: Mapping[str, Any]) -> LetterFile:
     to, cc = (tuple((name, address) for name, address in mailboxes[key]) for key in ("to", "cc"))
-    made = compose(frozen, LetterRow(row.id, row.token, row.form, row.language, row.fields, dated, to, cc))
+    letter = LetterRow(row.id, row.token, row.form, row.language, row.fields, dated, to, cc)
+    several = [compose(frozen, version) for version in versions(letter)]
+    made = next((one for one in several if one.sha256 == row.sha256), several[0])
     return LetterFile(
         name=f"{row.position:03}-{row.state_iso3 or 'organization'}-{row.language}.eml",
         organization=row.organization,

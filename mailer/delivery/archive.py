@@ -7,13 +7,14 @@ made again for it from what approval froze; what would not be the same is not ke
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Form
-from mailer.circulars.compose import Composed, LetterRow, compose
+from mailer.circulars.compose import Composed, LetterRow, compose, versions
 from mailer.circulars.drafting import store_blob
 from mailer.circulars.frozen import Frozen
 from mailer.circulars.models import Blob, Letter
@@ -32,14 +33,14 @@ async def keep(sessions: Sessions, circular_id: int, load: Callable[[int], Await
         last = letters[-1].id
         try:
             frozen = await load(circular_id)
-            made = [(one, compose(frozen, _row(one))) for one in letters]
+            made = [(one, [compose(frozen, version) for version in versions(_row(one))]) for one in letters]
         except DatabaseError:
             raise
         except ChanceryError:  # another version, or a key that is gone: it can't be made again here
             return count
-        same = [composed for one, composed in made if composed.sha256 == one.sha256]
+        same = [several for one, several in made if one.sha256 in {composed.sha256 for composed in several}]
         async with sessions.write() as session:
-            for composed in same:
+            for composed in chain.from_iterable(same):
                 await _store(session, composed)
         count += len(same)
     return count

@@ -2,6 +2,10 @@
 
 Claims look at recipients' states and `next_at`, never at a letter's computed state. Before a letter's content first left they look
 at its contacts too: a changed address is used and told, an ended contact is withheld, a new contact is not added.
+
+A letter is on its way once at a time. Where some of its addresses have characters beyond ASCII before the @ and others have not, it
+goes to the others first, in a version that any server takes, and then to those: a server further on that does not take such addresses
+must not cost a colleague the letter.
 """
 
 import datetime as dt
@@ -56,6 +60,7 @@ class Claim:
         targets: the recipients this attempt is for.
         organization: whose letter it is.
         relay: by which it goes.
+        partial: other recipients of the letter are due as well, and go by an attempt of their own after this one.
     """
 
     attempt: str
@@ -71,6 +76,7 @@ class Claim:
     fruitless: int
     organization: int = 0
     relay: str = ""
+    partial: bool = False
 
     @property
     def row(self) -> LetterRow:
@@ -84,6 +90,7 @@ class Claim:
             dated=self.dated,
             to=self.to,
             cc=self.cc,
+            raw=not self.targets[0].address.isascii(),
         )
 
 
@@ -163,6 +170,8 @@ def _judge(
     renamed: list[dict[str, Any]],
 ) -> Claim | None:
     """Decide, for one letter with a recipient that is due, who is written to; None: nobody."""
+    if any(row.state == RecipientState.SENDING for row in rows):
+        return None  # what is under way may fix its bytes
     now, today = when
     kept: list[tuple[Any, str, str]] = []
     targets: list[Target] = []
@@ -196,6 +205,9 @@ def _judge(
             targets.append(Target(row.id, address, row.tries, row.first_at or now))
     if not targets:
         return None
+    plain = [target for target in targets if target.address.isascii()]
+    partial = 0 < len(plain) < len(targets)
+    targets = plain or targets
     if letter.left_at is not None and letter.mailboxes is not None:
         to, cc = (tuple((name, address) for name, address in letter.mailboxes[key]) for key in ("to", "cc"))
         dated = letter.dated
@@ -218,6 +230,7 @@ def _judge(
         targets=tuple(targets),
         fruitless=letter.fruitless,
         organization=letter.organization_id,
+        partial=partial,
     )
 
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, or_, select, update
@@ -21,7 +21,7 @@ class Waiting:
     """A letter that is due, as far as the choice of its relay needs it.
 
     Attributes:
-        addresses: of its recipients that are due, in the letter's order.
+        addresses: of its recipients that one claim would take (`claims`), in the letter's order.
         last: the relay that has put it off, whatever was tried since; None: none has.
         doubtful: that relay may have it, and its circular chose to send it again.
     """
@@ -91,6 +91,10 @@ async def waiting(session: AsyncSession, circular: int, batch: int, now: dt.date
             if known is None
             else Waiting(row.letter_id, (*known.addresses, row.address), known.last or last, known.doubtful or doubtful)
         )
+    if any(not row.address.isascii() for row in rows):
+        for letter, one in found.items():
+            plain = tuple(address for address in one.addresses if address.isascii())
+            found[letter] = replace(one, addresses=plain or one.addresses)
     return list(found.values())
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Form, Role
-from mailer.circulars.compose import LetterRow, compose
+from mailer.circulars.compose import LetterRow, compose, versions
 from mailer.circulars.frozen import COMPOSER, Frozen
 from mailer.circulars.keys import Keys
 from mailer.circulars.loading import blobs_of
@@ -380,6 +380,6 @@ def _same(frozen: Frozen, letter: Row[Any], sha256: str) -> bool:
             to=to,
             cc=cc,
         )
-        return compose(frozen, row).sha256 == sha256
+        return any(compose(frozen, version).sha256 == sha256 for version in versions(row))
     except (ChanceryError, ValueError, LookupError, TypeError, AttributeError):
         return False  # what can't be made at all was not sent like this

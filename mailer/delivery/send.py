@@ -342,7 +342,10 @@ class _BatchRun:
             done, self._flying = await asyncio.wait(self._flying, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 break
-            self._told += [task.result() for task in done]
+            ended = [task.result() for task in done]
+            self._told += ended
+            if any(told.claim.partial for told in ended):
+                self._exhausted = False  # its other recipients' turn
             landed += len(done)
         count, since = self._pace_of_run
         self._pace_of_run = (count + landed, since or self._of.clock.running())

@@ -1,4 +1,4 @@
-"""Header lines as bytes: 7-bit, folded at spaces, CRLF included.
+"""Header lines as bytes: 7-bit but for what the last rule says, folded at spaces, CRLF included.
 
 Rules, and where they come from:
 
@@ -9,7 +9,9 @@ Rules, and where they come from:
 - Encoded-words (RFC 2047) are UTF-8, at most 75 columns, hold whole characters, and stand only in free text and in display
   names: never in an address, a quoted string, a message id, a parameter or a List-* value.
 - Lines are at most 78 columns where there is a space to fold at (RFC 5322 section 2.1.1), and never more than 998.
-- Non-ASCII addresses are refused: domains come here as A-labels, and a non-ASCII local part needs SMTPUTF8 on every hop.
+- A domain beyond ASCII is refused: it comes here as A-labels. An address with characters beyond ASCII before its @ stands in UTF-8
+  as it is (RFC 6532) where every server on the way takes that (SMTPUTF8); elsewhere it is printed as the name of a group that has
+  no members, as RFC 6857 does it: `=?utf-8?q?...?= :;`. Who has the letter sees it, and no program takes it for an address.
 """
 
 import binascii
@@ -35,7 +37,10 @@ _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,60}")
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _ATOMS = re.compile(rf"{_ATEXT}+(?: {_ATEXT}+)*")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_ADDRESS = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*@{_LABEL}(?:\.{_LABEL})*")
+_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
+_ADDRESS = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*@{_DOMAIN}")
+_WIDE_ATEXT = rf"(?:{_ATEXT}|[^\x00-\x7f])"
+_WIDE_ADDRESS = re.compile(rf"({_WIDE_ATEXT}+(?:\.{_WIDE_ATEXT}+)*)@{_DOMAIN}")
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
 _TOKEN = re.compile(r"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]+")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
@@ -115,22 +120,27 @@ def verbatim(name: str, value: str) -> bytes:
 
 def mailbox(name: str, address: str) -> bytes:
     """One mailbox as it stands in From or To, unfolded: `Jane Doe <jane@x.example>`; the bare address where *name* is empty."""
-    return " ".join(_mailbox("mailbox", name, address)).encode("ascii")
+    return " ".join(_mailbox("mailbox", name, address)).encode()
 
 
-def mailboxes(name: str, boxes: Sequence[tuple[str, str]]) -> bytes:
+def mailboxes(name: str, boxes: Sequence[tuple[str, str]], *, raw: bool = True) -> bytes:
     """A header of mailboxes (From, To, Cc, Reply-To) from pairs of display name and address.
 
     Blanks around and repeated within a display name are dropped.
+
+    Args:
+        name: of the header.
+        boxes: at least one.
+        raw: addresses beyond ASCII are written as they are; else as empty groups.
     """
     if not boxes:
         raise BadInput("it needs at least one address", where=f"header {name}")
     tokens: list[str] = []
     for display, address in boxes:
-        tokens += _mailbox(name, display, address)
+        tokens += _mailbox(name, display, address, raw=raw)
         tokens[-1] += ","
     tokens[-1] = tokens[-1][:-1]
-    return _fold(name, tokens)
+    return _fold(name, tokens, "utf-8")
 
 
 def message_ids(name: str, ids: Iterable[str]) -> bytes:
@@ -220,11 +230,11 @@ def field_name(name: str) -> str:
     return name
 
 
-def _fold(name: str, tokens: Sequence[str]) -> bytes:
+def _fold(name: str, tokens: Sequence[str], charset: str = "ascii") -> bytes:
     """The header with as many tokens on each line as fit; the first always stands beside the name."""
     line = f"{name}: {' '.join(tokens)}"
     if len(line) <= WIDTH:  # most headers
-        return f"{line.rstrip()}\r\n".encode("ascii")
+        return f"{line.rstrip()}\r\n".encode(charset)
     lines: list[str] = []
     line = f"{name}:"
     for number, token in enumerate(tokens):
@@ -237,7 +247,7 @@ def _fold(name: str, tokens: Sequence[str]) -> bytes:
         raise BadInput(
             "a piece of it is too long for one line of a message", where=f"header {name}", remedy="Shorten it"
         )
-    return "\r\n".join([*lines, ""]).encode("ascii")
+    return "\r\n".join([*lines, ""]).encode(charset)
 
 
 def _is_plain(value: str, first: int) -> bool:
@@ -274,18 +284,14 @@ def _pack(pieces: Iterable[tuple[str, int]], first: int, rest: int) -> list[str]
     return [*words, "".join(word)]
 
 
-def _mailbox(header: str, name: str, address: str) -> list[str]:
+def _mailbox(header: str, name: str, address: str, *, raw: bool = True) -> list[str]:
     """One mailbox as tokens between which a line may be folded."""
     if not _ADDRESS.fullmatch(address) or len(address) > 254 or address.index("@") > 64:  # noqa: PLR2004 - RFC 5321 section 4.5.3.1
-        check(header, address)
-        remedy = (
-            "Correct the address"
-            if address.isascii()
-            else "Write a domain beyond ASCII as xn--; a name beyond ASCII can't be reached"
-        )
-        raise BadInput(
-            f"{address!r} is not an address that mail can be sent to", where=f"header {header}", remedy=remedy
-        )
+        _check_wide(header, address)
+        if not raw:
+            check(header, name)
+            shown = f"{' '.join(word for word in name.split(' ') if word)} <{address}>" if name.strip(" ") else address
+            return [*_encoded_words(shown, _NAME_WORD, _NAME_WORD), ":;"]
     if not name:
         return [address]
     check(header, name)
@@ -299,6 +305,19 @@ def _mailbox(header: str, name: str, address: str) -> list[str]:
     if not squeezed.isascii() or "=?" in squeezed or max(map(len, words)) > _NAME_WORD:
         words = _encoded_words(squeezed, _NAME_WORD, _NAME_WORD)
     return [*words, f"<{address}>"]
+
+
+def _check_wide(header: str, address: str) -> None:
+    """Refuse what is no address with characters beyond ASCII before its @; its length counts in octets of UTF-8 (RFC 6531, 3.3)."""
+    check(header, address)
+    found = _WIDE_ADDRESS.fullmatch(address)
+    if address.isascii() or found is None or not address.isprintable() or len(address.encode()) > 254:  # noqa: PLR2004 - as above
+        remedy = "Correct the address" if address.isascii() else "Write a domain beyond ASCII as xn--"
+    elif len(found[1].encode()) > 64:  # noqa: PLR2004 - as above
+        remedy = "At most 64 octets may stand before the @"
+    else:
+        return
+    raise BadInput(f"{address!r} is not an address that mail can be sent to", where=f"header {header}", remedy=remedy)
 
 
 def _parameter(key: str, text: str) -> list[str]:

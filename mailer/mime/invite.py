@@ -5,6 +5,7 @@ The bytes depend on the time zone data of the day they are made, so they are mad
 
 import datetime as dt
 import re
+from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from icalendar import Calendar, Event, Timezone, TimezoneDaylight, TimezoneStandard, vCalAddress, vText
@@ -17,6 +18,8 @@ FILENAME = "invite.ics"
 MEDIA_TYPE = f'text/calendar; charset=utf-8; method=PUBLISH; name="{FILENAME}"'
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999
+#: what stands for itself in the address of a mailto URI; the rest of an address is written as it is in ours
+_IN_A_URI = "@!#$&'*+-/=?^_`{|}~"
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -77,7 +80,9 @@ def calendar(
         event.add("location", _worded("location", location, language, lines=True))
     if description:
         event.add("description", _worded("description", description, language, lines=True))
-    organizer = vCalAddress(f"mailto:{organizer_address}")
+    organizer = vCalAddress(
+        f"mailto:{quote(organizer_address, safe=_IN_A_URI)}"
+    )  # RFC 6068: what is beyond ASCII as %XX
     if organizer_name:
         organizer.params["CN"] = _text("organizer", organizer_name).replace(
             '"', "'"

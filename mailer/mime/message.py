@@ -38,7 +38,7 @@ class Message:
 
     Attributes:
         sender_name: display name of From; "" is none.
-        sender_address: mailbox of From, ASCII (IDNA A-labels).
+        sender_address: mailbox of From, its domain as IDNA A-labels.
         reply_to: address of Reply-To.
         to: (display name, address) of each mailbox under To; at least one of to and cc.
         cc: the same under Cc.
@@ -52,6 +52,8 @@ class Message:
         references: message ids of the thread, oldest first; default: in_reply_to alone.
         submitter: (display name, address) of Sender, written only where it differs from From.
         extra: further headers of ours as (name, value), each at most once.
+        raw: addresses with characters beyond ASCII stand under To and Cc as they are, for servers that take them (SMTPUTF8); else as
+            `headers` says. Under From and Reply-To they always do: an answer needs them.
     """
 
     sender_name: str
@@ -69,6 +71,7 @@ class Message:
     references: tuple[str, ...] = ()
     submitter: tuple[str, str] | None = None
     extra: tuple[tuple[str, str], ...] = ()
+    raw: bool = False
 
 
 class Stationery:
@@ -117,6 +120,7 @@ class Stationery:
         in_reply_to: str | None = None,
         references: Sequence[str] = (),
         extra: Sequence[str] = (),
+        raw: bool = False,
     ) -> bytes:
         """The personal part of a letter, as the function `head` describes it.
 
@@ -130,9 +134,9 @@ class Stationery:
             raise BadInput("the letter has no address", where="header To", remedy="Give it at least one mailbox")
         pieces = [self._sender]
         if to:
-            pieces.append(headers.mailboxes("To", to))
+            pieces.append(headers.mailboxes("To", to, raw=raw))
         if cc:
-            pieces.append(headers.mailboxes("Cc", cc))
+            pieces.append(headers.mailboxes("Cc", cc, raw=raw))
         pieces += (_subject(subject), self._date(date), headers.message_ids("Message-ID", (message_id,)))
         if in_reply_to or references:
             pieces.append(_thread(in_reply_to, tuple(references)))
@@ -158,8 +162,8 @@ class Stationery:
 def head(message: Message, boundary: str, shared: Shared | None) -> bytes:
     """The personal part of the letter; the whole letter is this and then `shared.data`.
 
-    7-bit, CRLF line ends, no line begins with a dot. Without enclosures it is multipart/alternative, plain text first; with them,
-    that stands as the first part of a multipart/mixed which *shared* ends.
+    7-bit but for addresses (see `Message.raw`), CRLF line ends, no line begins with a dot. Without enclosures it is
+    multipart/alternative, plain text first; with them, that stands as the first part of a multipart/mixed which *shared* ends.
 
     Args:
         message: the letter; its texts are taken as they are.
@@ -190,6 +194,7 @@ def head(message: Message, boundary: str, shared: Shared | None) -> bytes:
         in_reply_to=message.in_reply_to,
         references=message.references,
         extra=[value for _, value in message.extra],
+        raw=message.raw,
     )
 
 

@@ -30,6 +30,7 @@ def _arguments() -> argparse.Namespace:
     add("--token", default="", help="bearer token of --user, for XOAUTH2")
     add("--no-pipelining", dest="pipelining", action="store_false")
     add("--no-dsn", dest="dsn", action="store_false")
+    add("--no-smtputf8", dest="smtputf8", action="store_false")
     add("--no-hash", dest="hash_content", action="store_false", help="don't compute sha256 of letters")
     add("--size-limit", type=int, default=Options().size_limit, help="octets of a letter")
     add("--max-connections", type=int, default=0)
@@ -41,7 +42,7 @@ def _arguments() -> argparse.Namespace:
 
 async def _serve(given: argparse.Namespace) -> None:
     shared = ("host", "port", "tls", "user", "password", "token", "pipelining", "dsn", "hash_content", "size_limit")
-    more = ("max_connections", "letters_per_connection", "reply_ms", "end_ms", "record_all", "phases")
+    more = ("smtputf8", "max_connections", "letters_per_connection", "reply_ms", "end_ms", "record_all", "phases")
     options = Options(keep_received=False, **{name: getattr(given, name) for name in shared + more})
     faults = Faults.load(given.faults) if given.faults else None
     stopping = asyncio.Event()

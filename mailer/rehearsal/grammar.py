@@ -27,7 +27,10 @@ _ADDRESS = re.compile(
 )
 _PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e\x80-\xff]+))?")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
-_ORCPT = re.compile(r"[A-Za-z0-9-]+;.+")
+#: ORCPT: RFC 3461, 4.2; of kind utf-8 RFC 6533, 3, where characters beyond ASCII may stand as they are too.
+_ORCPT = re.compile(r"(?!(?i:utf-8;))[A-Za-z0-9-]+;(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
+_HEXPOINT = r"(?:[01][1-9]|10|20|2B|3D|7F|5C|[89A-F][0-9A-F]|[1-9A-F][0-9A-F]{2}|[1-9A-CEF][0-9A-F]{3}|D[0-7][0-9A-F]{2}|[1-9A-F][0-9A-F]{4}|10[0-9A-F]{4})"
+_UTF8_ORCPT = re.compile(rf"(?i:utf-8;)(?:[!-*,-<>-\[\]-~\x80-\U0010ffff]|\\x\{{{_HEXPOINT}\}})+")
 _NOTIFY = re.compile(r"(?i)NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*")
 _HELO = re.compile(
     rb"(?:[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?|\[[\x21-\x5a\x5e-\x7e]+\])"
@@ -97,11 +100,18 @@ def rcpt(line: bytes, offer: Offer, *, utf8: bool) -> Path:
             raise Refusal(f"555 5.5.4 Parameter {key} is not known")
         if key == "NOTIFY" and not _NOTIFY.fullmatch(value):
             raise Refusal("501 5.5.4 NOTIFY is NEVER alone, or SUCCESS, FAILURE, DELAY")
-        if key == "ORCPT" and not (len(value) <= 500 and _ORCPT.fullmatch(value)):  # noqa: PLR2004 - RFC 3461, 4.2
-            raise Refusal("501 5.5.4 ORCPT is TYPE;ADDRESS of at most 500 characters")
+        if key == "ORCPT" and not _is_orcpt(value, utf8="SMTPUTF8" in offer.words):
+            raise Refusal("501 5.5.4 ORCPT is TYPE;ADDRESS of at most 500 characters, the address in xtext")
     if match[1].lower() == b"postmaster":
         return Path(match[1].decode(), params)
     return Path(_address(match[1], utf8=utf8, code="5.1.3"), params)
+
+
+def _is_orcpt(value: str, *, utf8: bool) -> bool:
+    """Whether *value* names an original recipient; *utf8*: SMTPUTF8 was offered."""
+    if len(value) > 500 or not (utf8 or value.isascii()):  # noqa: PLR2004 - RFC 3461, 4.2
+        return False
+    return (_ORCPT.fullmatch(value) or _UTF8_ORCPT.fullmatch(value)) is not None
 
 
 def helo(argument: bytes) -> str:
@@ -139,21 +149,41 @@ def unstuff(content: bytes) -> bytes:
     return dotted + rest if rest else dotted
 
 
-def fault_of_content(content: bytes, *, eight_bit: bool) -> str | None:
-    """Why a letter's bytes are refused, as a reply; None where they are well formed."""
+def fault_of_content(content: bytes, *, eight_bit: bool, utf8: bool = False) -> str | None:
+    """Why a letter's bytes are refused, as a reply; None where they are well formed.
+
+    *eight_bit*: its MAIL said BODY=8BITMIME, which is for bodies; *utf8*: it said SMTPUTF8, which is for heads (RFC 6531, 3.6).
+    """
     ends = content.count(b"\r\n")
     if content.count(b"\n") != ends or content.count(b"\r") != ends:
         return "550 5.6.11 Bare CR or LF in the letter"
     if b"\0" in content:
         return "550 5.6.11 NUL in the letter"
-    if not eight_bit and not content.isascii():
-        return "554 5.6.1 8-bit content without BODY=8BITMIME"
+    if not content.isascii() and (refusal := _fault_of_octets(content, eight_bit=eight_bit, utf8=utf8)) is not None:
+        return refusal
     start, last = 0, len(content)
     while last - start > TEXT_LINE_LIMIT + 2:  # a jump from line end to line end: a thousand octets a step
         end = content.rfind(b"\n", start, start + TEXT_LINE_LIMIT + 2)
         if end < 0:
             return "550 5.6.0 A line of the letter is longer than 998 octets"
         start = end + 1
+    return None
+
+
+def _fault_of_octets(content: bytes, *, eight_bit: bool, utf8: bool) -> str | None:
+    """The same for octets beyond ASCII."""
+    head, end, body = content.partition(b"\r\n\r\n")
+    if content.startswith(b"\r\n") or (not end and b":" not in head):
+        head, body = b"", content
+    if not body.isascii() and not eight_bit:
+        return "554 5.6.1 8-bit content without BODY=8BITMIME"
+    if not head.isascii():
+        if not utf8:
+            return "554 5.6.9 A header beyond ASCII without SMTPUTF8"
+        try:
+            head.decode()
+        except UnicodeDecodeError:
+            return "554 5.6.0 A header that is not UTF-8"
     return None
 
 
@@ -168,13 +198,13 @@ class ContentReader:
             b"\0"  # a whole number of well-formed ASCII lines, none beginning with a dot; at first, no letter's end
         )
 
-    def read(self, content: bytes, *, eight_bit: bool) -> tuple[bytes, str | None]:
-        """The letter itself, and why it is refused, if it is."""
+    def read(self, content: bytes, *, eight_bit: bool, utf8: bool = False) -> tuple[bytes, str | None]:
+        """The letter itself, and why it is refused, if it is; as `fault_of_content`."""
         if content.endswith(self._known) and content[-len(self._known) - 1 : -len(self._known)] == b"\n":
             head = unstuff(content[: -len(self._known)])
-            return head + self._known, fault_of_content(head, eight_bit=eight_bit)
+            return head + self._known, fault_of_content(head, eight_bit=eight_bit, utf8=utf8)
         letter = unstuff(content)
-        refusal = fault_of_content(letter, eight_bit=eight_bit)
+        refusal = fault_of_content(letter, eight_bit=eight_bit, utf8=utf8)
         if refusal is None and len(content) > 2 * LARGE and content.isascii():
             tail = content[content.index(b"\n", LARGE) + 1 :]
             if not tail.startswith(b".") and b"\r\n." not in tail:

@@ -26,6 +26,7 @@ class Options:
         port: 0: a free one.
         pipelining: offered; if not, a client that does it all the same is refused.
         dsn: offered; if not, its parameters are refused.
+        smtputf8: offered; if not, its parameter and addresses beyond ASCII are refused.
         size_limit: octets, as RFC 1870 counts; 0: no limit.
         rcpt_limit: accepted recipients of one letter.
         max_connections: at once; more get 421. 0: no limit.
@@ -48,6 +49,7 @@ class Options:
     port: int = 0
     pipelining: bool = True
     dsn: bool = True
+    smtputf8: bool = True
     size_limit: int = 50 * 1024 * 1024
     rcpt_limit: int = 1000
     max_connections: int = 0

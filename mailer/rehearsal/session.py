@@ -186,7 +186,8 @@ class Session(Wire):
             words.append("STARTTLS")
         if options.user is not None and (self._tls or options.tls is TlsMode.NONE):
             words.append("AUTH PLAIN LOGIN XOAUTH2" if options.token else "AUTH PLAIN LOGIN")
-        words += ["ENHANCEDSTATUSCODES", "8BITMIME", *(["DSN"] if options.dsn else []), "SMTPUTF8"]
+        words += ["ENHANCEDSTATUSCODES", "8BITMIME"]
+        words += [word for word, offered in (("DSN", options.dsn), ("SMTPUTF8", options.smtputf8)) if offered]
         if rule is None:
             return words
         hidden = {word.upper() for word in rule.hide}
@@ -335,7 +336,9 @@ class Session(Wire):
         self._phase("dot")
         limit = self._options.size_limit
         content, refusal = self._server.reader.read(
-            content, eight_bit=self._params.get("BODY", "").upper() == "8BITMIME"
+            content,
+            eight_bit=self._params.get("BODY", "").upper() == "8BITMIME",
+            utf8="SMTPUTF8" in self._params,
         )
         if oversize or (limit and len(content) > limit):
             refusal = f"552 5.3.4 The letter is larger than {limit} octets"

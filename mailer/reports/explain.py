@@ -4,6 +4,7 @@ Enhanced codes are those of RFC 3463 and its registry; the reply codes are those
 beside our reading of them.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -88,7 +89,7 @@ _ENHANCED: Mapping[str, tuple[str, Step]] = {
     "4.7": ("it could not be handed on in time", Step.TELEPHONE),
     "5.2": ("the mail server refused the address", Step.ADDRESS),
     "5.3": ("the letter has too many addresses", Step.SENDER),
-    "6.7": ("their server can't take an address with such letters", Step.ADDRESS),
+    **dict.fromkeys(("6.7", "6.9"), ("a mail server on the way takes no address with such characters", Step.ADDRESS)),
     "7.0": ("their mail server refuses it by a rule of its own", Step.SENDER),
     "7.1": ("their mail server does not allow our letters", Step.SENDER),
     "7.8": ("our mail server did not accept our password", Step.SENDER),
@@ -114,6 +115,7 @@ _CODE: Mapping[int, tuple[str, Step]] = {
     553: ("the address is not well formed", Step.ADDRESS),
     554: ("their mail server refused the letter", Step.SENDER),
 }
+_CODE_AT_END = re.compile(r"\([45]\.(\d+\.\d+)\)$")
 _TEMPORARY, _PERMANENT = (
     ("the mail server could not take it just then", Step.TELEPHONE),
     (
@@ -162,7 +164,7 @@ def explain(
         why: our own reason, if the account has one.
     """
     said = reading(code, enhanced)
-    reason, step = said or (why or "", Step.TELEPHONE)
+    reason, step = said or (why or "", _own_step(why))
     if state is RecipientState.ACCEPTED:
         return Explained("our mail server has it", Step.NONE)
     if state is RecipientState.QUEUED:
@@ -182,6 +184,13 @@ def explain(
     if state is RecipientState.WITHHELD:
         return Explained(f"not written to{_because(why)}", Step.WITHHELD)
     return Explained(f"cancelled{_because(why)}", Step.NONE)
+
+
+def _own_step(why: str | None) -> Step:
+    """What to do about a reason of our own, which ends in the enhanced code that a mail server would have given, if there is one."""
+    found = _CODE_AT_END.search(why or "")
+    known = found and _ENHANCED.get(found[1])
+    return known[1] if known else Step.TELEPHONE
 
 
 def _because(reason: str | None) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Role
 from lists.roll import Roll
-from mailer.circulars.compose import Composed, LetterRow, merge, rendered, sign
+from mailer.circulars.compose import Composed, LetterRow, merge, rendered, sign, versions
 from mailer.circulars.keys import Keys
 from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular, Letter, Recipient, Snapshot
@@ -217,12 +217,13 @@ async def bytes_again(session: AsyncSession, letter_id: int, *, now: dt.datetime
         name = f"<{letter.token}@{domain_of(document)}>"
         return Bytes(Composed(Payload(data, ()), sent, name, len(data)), as_sent=True, sent_sha256=sent)
     frozen = await load_frozen(session, letter.circular_id, keys)
-    merged, signer, unsigned = merge(frozen, row), None, None
+    signer, unsigned = None, None
     try:
         signer = frozen.signer
     except SettingsError as error:
         unsigned = str(error)
-    made = sign(merged, signer)
+    several = [sign(merge(frozen, version), signer) for version in versions(row)]
+    made = next((one for one in several if one.sha256 == sent), several[0])
     return Bytes(made, None if sent is None or unsigned else made.sha256 == sent, sent, unsigned)
 
 

@@ -55,13 +55,14 @@ class MemoryTransport:
         lanes: how many letters it takes at once.
         script: what the relay says; may be exchanged at any time.
         received: every message whose content arrived, in order.
+        utf8: whether the relay takes addresses beyond ASCII.
         rest: always 0.0; as in `pool.SmtpTransport`.
     """
 
     rest = 0.0
 
     def __init__(self, script: Script | None = None, *, lanes: int = 10) -> None:
-        self.lanes = lanes
+        self.lanes, self.utf8 = lanes, True
         self.script: Script = script or (lambda _phase, _envelope, _recipient: None)
         self.received: list[Received] = []
         self._slots = asyncio.Semaphore(lanes)
@@ -129,7 +130,7 @@ class MemoryTransport:
         if said is not None:
             return flight.results(judge(Phase.GREETING, said), said)
         for each in envelope.recipients:
-            if why := commands.why_not(each.address):
+            if why := commands.why_not(each.address, utf8=self.utf8):
                 flight.settled[each.id] = Result(each.id, Fate.REFUSED, Scope.RECIPIENT, None, why)
         said = await self._say(Phase.MAIL, envelope)
         if isinstance(said, Exception):

@@ -1,4 +1,9 @@
-"""A letter's envelope as commands, or why this relay can't be offered it: what is known before a word is said."""
+"""A letter's envelope as commands, or why this relay can't be offered it: what is known before a word is said.
+
+SMTPUTF8 is asked for only where an address of the envelope or of the letter's head is beyond ASCII, and only of a relay that offers it;
+else the recipients that need it are refused alone, and the others have their letter. BODY=8BITMIME goes with it where the head itself
+is not 7-bit, and is never needed otherwise: bodies are quoted-printable or base64, so that no server on the way has to change them.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,6 +18,12 @@ DATA = b"DATA\r\n"
 _MEGABYTE = 1_000_000
 _SENDER = Verdict(
     Fate.NOT_TRIED, Scope.HOLD, "the sender's address in the settings can't be used as the sender of a letter"
+)
+_WIDE_SENDER = Verdict(
+    Fate.NOT_TRIED,
+    Scope.HOLD,
+    "the sender's address, or the one for replies or bounces, has characters beyond a to z before the @, and our mail server takes "
+    "no such address (5.6.7)",
 )
 
 
@@ -61,8 +72,12 @@ def prepare(flight: Flight, extensions: Mapping[str, str]) -> Offer | None:
             flight.settled[each.id] = Result(each.id, Fate.REFUSED, Scope.RECIPIENT, None, error.what)
     if not rcpts:
         return None
+    wide_head = not flight.payload.head.isascii()
+    utf8 = wide_head or not (envelope.sender.isascii() and all(each.address.isascii() for each, _ in rcpts))
+    if utf8 and not commands.takes_utf8(extensions):
+        raise Ended(_WIDE_SENDER)
     try:
-        mail = commands.mail(envelope, size, extensions)
+        mail = commands.mail(envelope, size, extensions, utf8=utf8, eight_bit=wide_head)
     except BadInput as error:
         raise Ended(_SENDER) from error
     if (most := commands.size_limit(extensions)) is not None and size > most:

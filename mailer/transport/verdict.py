@@ -129,6 +129,7 @@ _CROWD = "our mail server finds that our account sends over too many connections
 _NO_RELAY = "our mail server does not take letters from us for other offices; it may want a login"
 #: how a server tells what another one said, when it asks there before it answers us: then the words are not about us
 _QUOTES = "said:"
+_NO_UTF8 = "a mail server on the way takes no address with characters beyond a to z before the @, such as an accent"
 _STRANGE = "our mail server gave an answer that does not fit the question"
 
 # fmt: off
@@ -167,6 +168,10 @@ REPLIES: tuple[Rule, ...] = (
     Rule(_SESSION, "421", _ANY, Verdict(_free, _relay, _BUSY)),
     Rule(_SESSION, "4", _ANY, Verdict(_free, _relay, _BUSY)),
     Rule(_SESSION, "5", _ANY, Verdict(_free, _relay, "our mail server does not want to talk to us")),
+    # Addresses beyond ASCII (RFC 6531, 3.5): the letter's doing, not the relay's
+    *(Rule(_only(Phase.MAIL) | _END, "5", about, Verdict(_never, _letter, _NO_UTF8)) for about in ("6.7", "6.9")),
+    *(Rule(_only(Phase.RCPT), "5", about, Verdict(_never, _one, _NO_UTF8)) for about in ("6.7", "6.9")),
+    Rule(_only(Phase.MAIL), "5", _ANY, Verdict(_never, _letter, _NO_UTF8), words="smtputf8"),
     # The sender is named
     Rule(_only(Phase.MAIL), "421", _ANY, Verdict(_free, _relay, _BUSY)),
     Rule(_only(Phase.MAIL), "552", _ANY, Verdict(_never, _letter, "the letter is too large for our mail server")),

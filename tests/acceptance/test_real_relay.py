@@ -15,7 +15,11 @@ from tests.support.rig import Home
 REFERENCE = "TEST/2006/001"
 #: octets of the largest letter that our Postfix takes
 LARGEST = 400_000
-REFUSALS = {"gone": "550 5.1.1 no such mailbox", "full": "452 4.2.2 mailbox full"}
+REFUSALS = {
+    "gone": "550 5.1.1 no such mailbox",
+    "full": "452 4.2.2 mailbox full",
+    "zoë-weg": "550 5.1.1 no such mailbox",
+}
 CIRCULAR = """template = "letter"
 subject = { en = "Réunion  préparatoire des États parties — اجتماع تحضيري للدول الأطراف في الاتفاقية" }
 issuers = ["chair"]
@@ -159,6 +163,26 @@ def test_what_postfix_says_of_an_address_comes_back_to_its_letter(tmp_path: Path
         kinds = [part.get_content_type() for part in report.parsed.walk()]
         assert "message/rfc822" not in kinds  # RET=HDRS: the content does not come back
         assert "text/rfc822-headers" in kinds
+
+
+def test_an_address_beyond_ascii_passes_postfix(tmp_path: Path, end: Sink, relay: int):
+    """Postfix takes it (SMTPUTF8) as we wrote it, signed, and its report names it; the colleague's letter is 7-bit all the way."""
+    home = home_of(tmp_path, relay, [["utf@org.example", "zoë@org.example"], ["zoë-weg@org.example"]], signed=True)
+    assert "(SMTPUTF8)" in home.run("doctor").stdout
+    home.run("circular", "send", REFERENCE, "--expect", "2")
+    (plain,), (wide,) = end.wait_for(1, to="utf@"), end.wait_for(1, to="zoë@")
+    assert (plain.recipients, wide.recipients) == (["utf@org.example"], ["zoë@org.example"])
+    assert plain.own.isascii()
+    assert "\r\nCc: zoë@org.example\r\n".encode() in wide.own
+    assert wide.own == again(home, "Organization 001", tmp_path)
+    assert all(dkimpy_verifies(each.data, signer().record) for each in (plain, wide))
+    assert opendkim_verifies(tmp_path, signer().record, plain.data, wide.data) == [True, True]
+    letter = home.report(REFERENCE)["letters"][1]
+    report = end.wait_for(1, to=f"bounces+{letter['message_id'].strip('<>').partition('@')[0]}@secretariat.example")[0]
+    fields = report.data.decode()
+    assert re.search(r"^Original-Recipient: utf-8;\s?zoë-weg@org.example", fields, re.MULTILINE)
+    assert "Status: 5.1.1" in fields
+    home.run("register", "verify")
 
 
 def test_a_letter_that_is_too_large_is_refused_and_told(tmp_path: Path, end: Sink, relay: int):

@@ -4,6 +4,7 @@ import datetime as dt
 import email
 import email.policy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,14 @@ async def test_a_relay_is_told_with_what_it_offers(tmp_path):
     async with Server(Options(pipelining=False, dsn=False, size_limit=0)) as server:
         line = await checkup.reach("main", relay_to(server), tmp_path, dt.datetime.now(dt.UTC))
         await left_alone(server)
-    for words in ("in clear text", "no login", "no limit of size", "no reports of delivery", "no PIPELINING"):
+    for words in (
+        "in clear text",
+        "no login",
+        "no limit of size",
+        "no reports of delivery",
+        "no PIPELINING",
+        "(SMTPUTF8)",
+    ):
         assert words in line.what
 
 
@@ -132,13 +140,18 @@ async def test_each_sender_gets_its_own_test_letter(tmp_path):
 
 
 async def test_a_sender_that_can_t_write_a_letter_is_told_and_the_others_write_theirs(tmp_path):
-    """An address outside ASCII can't stand in a letter's head: a red line, and the next sender's turn."""
+    """An address beyond ASCII, and a mail server that takes none: a red line, and the next sender's turn. Another server takes it."""
     odd = Sender(name="Odd", address="ü@office.example")
-    async with Server(OPTIONS) as server:
+    async with Server(replace(OPTIONS, smtputf8=False)) as server:
         first, second = await told(server, tmp_path, senders=(odd, SENDER))
         assert len(server.taken) == 1
     assert (first.light, second.light) == (Light.RED, Light.GREEN)
+    assert "takes no such address (5.6.7)" in first.what
     assert "[senders.sender-1]" in first.mend
+    async with Server(OPTIONS) as server:
+        (line,) = await told(server, tmp_path, senders=(odd,), bounces="plain")
+        assert [each.mail_from for each in server.taken] == ["ü@office.example"]
+    assert line.light is Light.GREEN
 
 
 @pytest.mark.parametrize(
@@ -187,7 +200,7 @@ async def test_a_test_letter_that_does_not_pass_is_red_with_its_mend(tmp_path, r
         "a@b.example, c@d.example",
         "<me@office.example>",
         "me@b.example\r\nRSET",
-        "ü@b.example",
+        "\u202eü@b.example",
         "-me@b.example",
         "me@b.example\0",
     ],

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from lists import organizations
+from lists import organizations, overview
 from lists.changes import revision
 from lists.errors import BadInput, NotFound
 from lists.exporting import sheets
@@ -65,6 +65,24 @@ async def test_a_sheet_is_stored(database, tmp_path: Path):
     assert actions.count("contact-added") == 5
     assert actions.count("list-joined") == 2
     assert all(change.organization_id for change in changes)
+
+
+async def test_an_address_beyond_ascii_is_stored_and_doubted(database, tmp_path: Path):
+    """Before the @ it stays as it is, in form NFC, with a finding that stops nothing; a domain is kept as the DNS has it, without one."""
+    sheet = HEAD + "1,Office,ngo,,,,,,Zoe\u0308@Bücher.example; Zoë <plain@bücher.example>,,,,,\n"
+    found = await planned(database, tmp_path, sheet)
+    assert [(one.code, one.severity.value) for one in found.findings] == [("address-beyond-ascii", "warning")]
+    assert "'Zoë@xn--bcher-kva.example' has characters beyond a to z before the @" in found.findings[0].what
+    await imported(database, tmp_path, sheet)
+    addresses = ["Zoë@xn--bcher-kva.example", "plain@xn--bcher-kva.example"]
+    assert [box[0] for box in await _boxes(database)] == addresses
+    async with database.read() as session:
+        told = await overview.check(session, ROLL, on=TODAY)
+    assert [one.code for one in told if one.code == "address-beyond-ascii"] == ["address-beyond-ascii"]
+    exported = await _export(database, tmp_path)
+    assert all(one in exported.read_text(encoding="utf-8-sig") for one in addresses)
+    again = await planned(database, tmp_path, exported.read_text(encoding="utf-8-sig"))
+    assert not again.counts["changed"]
 
 
 async def test_the_same_sheet_twice_changes_nothing(database, tmp_path: Path):

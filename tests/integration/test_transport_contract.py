@@ -32,6 +32,9 @@ class OverSmtp:
         how = {"do": "garbage", "bytes": said + "\r\n"} if (at, said[0]) == ("data", "2") else {"reply": said}
         self.rules.append({"at": at, **how, **({"to": to} if to != "*" else {})})
 
+    def take_no_utf8(self) -> None:
+        self.rules.append({"at": "ehlo", "hide": ["8BITMIME"] if self.pipelining else ["SMTPUTF8"]})
+
     def drop(self, at: str) -> None:
         self.rules.append({"at": at, "do": "drop"})
 
@@ -71,8 +74,12 @@ class InMemory:
 
     def __init__(self, _home: Path) -> None:
         self.answers: list[tuple[str, str, Any]] = []
+        self.utf8 = True
         self.seen = asyncio.Event()
         self.settings: dict[str, Any] = {}
+
+    def take_no_utf8(self) -> None:
+        self.utf8 = False
 
     def reply(self, at: str, said: str, to: str = "*") -> None:
         self.answers.append((at, to, said))
@@ -100,6 +107,7 @@ class InMemory:
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Transport]:
         self.memory = MemoryTransport(self._script)
+        self.memory.utf8 = self.utf8
         yield self.memory
         await self.memory.close()
 
@@ -308,13 +316,27 @@ async def test_closing_answers_everybody(relay):
         assert fates(await transport.send(envelope(), payload(), Account())) == ["not-tried recipient"]
 
 
-async def test_an_address_outside_ascii_fails_alone(relay):
+async def test_an_address_beyond_ascii_fails_alone_where_the_relay_takes_none(relay):
     """An address that needs SMTPUTF8 is refused by us at once; the others are not delayed."""
+    relay.take_no_utf8()
     async with relay.open() as transport:
         results = await transport.send(envelope("müller@x.test", "good@x.test"), payload(), Account())
+        alone = await transport.send(envelope("müller@x.test"), payload(), Account())
     assert fates(results) == ["refused recipient", "accepted recipient"]
+    assert fates(alone) == ["refused recipient"]
     assert results[0].reply is None
     assert "5.6.7" in results[0].why
+    assert [accepted for accepted, _ in relay.taken()] == [("good@x.test",)]
+
+
+async def test_an_address_beyond_ascii_has_the_letter_where_the_relay_takes_it(relay):
+    """Beside others, and with such addresses in the letter's head."""
+    head = "To: müller@x.test\r\n\r\nA letter.\r\n".encode()
+    async with relay.open() as transport:
+        for octets in (payload(), payload(head)):
+            results = await transport.send(envelope("müller@x.test", "good@x.test"), octets, Account())
+            assert fates(results) == ["accepted recipient"] * 2
+    assert relay.taken() == [(("müller@x.test", "good@x.test"), each.head) for each in (payload(), payload(head))]
 
 
 @pytest.mark.parametrize(

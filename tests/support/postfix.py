@@ -158,7 +158,7 @@ class _OnAnyPort(Controller):
 def sink(refusals: Mapping[str, str]) -> Iterator[Sink]:
     """A sink on a free port until the block ends."""
     made = Sink(refusals)
-    controller = _OnAnyPort(made, hostname="127.0.0.1", port=0)
+    controller = _OnAnyPort(made, hostname="127.0.0.1", port=0, enable_SMTPUTF8=True)
     controller.start()
     try:
         made.port = controller.port

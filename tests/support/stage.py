@@ -7,7 +7,7 @@ SQLite file with `synchronous=FULL`, a real flight journal. Ours and the relay's
 import datetime as dt
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from mailer.register.verify import verify
 from mailer.rehearsal.server import Options, Server, TlsMode
 from mailer.reports import table
 from mailer.reports.delivery import build
-from mailer.settings import Relay
+from mailer.settings import Relay, Settings
 from tests.support.approved import SETTINGS, office
 
 START = dt.datetime(2006, 7, 7, 8, 0, tzinfo=dt.UTC)
@@ -49,13 +49,13 @@ class JumpingClock(ManualClock):
                 future.set_result(None)
 
 
-async def prepare(folder: Path) -> None:
+async def prepare(folder: Path, mailboxes: Sequence[Sequence[str]] = MAILBOXES, chosen: Settings = SETTINGS) -> None:
     """Make the home with its approved circular, to be copied for each row."""
     folder.mkdir()
     database = Database(f"sqlite:///{folder / _DATABASE}")
     try:
         await runner.upgrade(database)
-        await office(database, ManualClock(START), folder, MAILBOXES)
+        await office(database, ManualClock(START), folder, mailboxes, chosen)
     finally:
         await database.close()
 
@@ -148,7 +148,13 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    prepared: Path, home: Path, row: Mapping[str, Any], *, pipelining: bool, connections: int
+    prepared: Path,
+    home: Path,
+    row: Mapping[str, Any],
+    *,
+    pipelining: bool,
+    connections: int,
+    chosen: Settings = SETTINGS,
 ) -> AsyncIterator[Stage]:
     """Copy the home, start the relay that the row wants, and open the home with the settings that fit it."""
     from mailer.rehearsal.faults import Faults
@@ -165,7 +171,7 @@ async def open_stage(
         if tls is not TlsMode.NONE:
             more["ca_file"] = str(server.ca_file)
         relay = Relay.model_validate({"host": "127.0.0.1", "port": server.port, "tls": tls.value, **more})
-        settings = SETTINGS.model_copy(update={"relays": {"main": relay}})
+        settings = chosen.model_copy(update={"relays": {"main": relay}})
         database = Database(f"sqlite:///{home / _DATABASE}")
         try:
             yield Stage(

@@ -1,4 +1,6 @@
 import datetime as dt
+import email
+import email.policy
 
 import pytest
 from hypothesis import assume, given, settings
@@ -55,13 +57,44 @@ def test_no_header_takes_a_value_that_could_become_another_header(value):
     [
         *("", "@x.example", "a@", "a@b@c.example", "@r.example:a@x.example", "a@[127.0.0.1]", '"a b"@x.example'),
         *("a@x..example", "a@x.example.", "a@-x.example", "a@x_y.example", ".a@x.example", "a..b@x.example"),
-        *("a@x\u00e9.example", "\u00e9@x.example", "a" * 65 + "@x.example", "a@" + "x" * 260),
+        *("a@x\u00e9.example", "\u00e9@x\u00e9.example", "a" * 65 + "@x.example", "a@" + "x" * 260),
+        *("\u00e9" * 33 + "@x.example", "\u00e9\u3000e@x.example", "\u202e\u00e9@x.example", "\u00e9..e@x.example"),
     ],
 )
 def test_what_is_no_mailbox_on_every_relay_is_refused(address):
-    """Only ASCII dot-atom mailboxes of legal length are written."""
+    """Only dot-atom mailboxes of legal length, in octets, with a domain in ASCII, are written."""
     with pytest.raises(BadInput):
         headers.mailbox("", address)
+
+
+WIDE = (("Zoë  Müller", "zoë@x.example"), ("", "正@x.example"), ("Registry, A", "registry@x.example"))
+
+
+def test_an_address_beyond_ascii_stands_as_it_is_where_servers_take_it():
+    """RFC 6532: the address in UTF-8, its name encoded as ever; a domain stays in ASCII, and From and Reply-To are never hidden."""
+    octets = letter(to=WIDE, cc=WIDE[:1], raw=True)
+    octets = octets.replace(b"\r\n ", b" ")
+    assert '\r\nTo: =?utf-8?b?Wm/DqyBNw7xsbGVy?= <zoë@x.example>, 正@x.example, "Reg'.encode() in octets
+    assert "\r\nCc: =?utf-8?b?Wm/DqyBNw7xsbGVy?= <zoë@x.example>\r\n".encode() in octets
+    assert octets.partition(b"\r\n\r\n")[2].isascii()
+    for raw in (True, False):
+        octets = letter(sender_address="büro@x.example", reply_to="réponse@x.example", raw=raw)
+        assert "<büro@x.example>\r\nReply-To: réponse@x.example\r\n".encode() in octets
+
+
+def test_where_servers_may_not_take_it_an_address_is_the_name_of_a_group_without_members():
+    """RFC 6857: all is 7-bit, the reader sees name and address, and no program finds an address that it can't write to."""
+    octets = letter(to=WIDE, cc=WIDE[:1])
+    assert_wire(octets)
+    seen = email.message_from_bytes(octets, policy=email.policy.default)
+    assert not seen["To"].defects
+    assert [(one.display_name, len(one.addresses)) for one in seen["To"].groups] == [
+        ("Zoë Müller <zoë@x.example>", 0),
+        ("正@x.example", 0),
+        (None, 1),
+    ]
+    assert [one.addr_spec for one in seen["To"].addresses] == ["registry@x.example"]
+    assert [one.display_name for one in seen["Cc"].groups] == ["Zoë Müller <zoë@x.example>"]
 
 
 @pytest.mark.parametrize("value", ODD_VALUES.values(), ids=ODD_VALUES)

@@ -68,8 +68,32 @@ def test_dsn_parameters_of_a_recipient_keep_their_case():
     path = grammar.rcpt(line, ALL, utf8=False)
     assert path.address == "B@Y.example"
     assert dict(path.params) == {"NOTIFY": "FAILURE,DELAY", "ORCPT": "rfc822;Bee+2BSee@Y.example"}
-    with pytest.raises(Refusal, match=r"^501"):
-        grammar.rcpt(b"RCPT TO:<b@y.example> NOTIFY=NEVER,DELAY", ALL, utf8=False)
+    for wrong in (
+        b"NOTIFY=NEVER,DELAY",
+        b"ORCPT=rfc822;b+2by",
+        b"ORCPT=utf-8;b\\x{41}",
+        b"ORCPT=utf-8;b+2By",
+        b"ORCPT=b",
+    ):
+        with pytest.raises(Refusal, match=r"^501"):
+            grammar.rcpt(b"RCPT TO:<b@y.example> " + wrong, ALL, utf8=False)
+
+
+@pytest.mark.parametrize(
+    "said", [r"utf-8;m\x{FC}ller@y.example", "utf-8;müller@y.example", r"UTF-8;\x{1F4EE}\x{2B}@y.example"]
+)
+def test_an_address_beyond_ascii_is_read_where_smtputf8_was_asked_for(said):
+    """RFC 6531 and 6533: in UTF-8 with SMTPUTF8, else refused by 5.6.7; ORCPT in UTF-8 as well only where it was offered."""
+    line = f"RCPT TO:<müller@y.example> ORCPT={said}".encode()
+    path = grammar.rcpt(line, ALL, utf8=True)
+    assert (path.address, path.params["ORCPT"]) == ("müller@y.example", said)
+    with pytest.raises(Refusal, match=r"^553 5.6.7"):
+        grammar.rcpt(line, ALL, utf8=False)
+    if not said.isascii():
+        with pytest.raises(Refusal, match=r"^501"):
+            grammar.rcpt(line, Offer(frozenset({"DSN"})), utf8=True)
+    with pytest.raises(Refusal, match=r"^554|^501|^555"):
+        grammar.mail(b"MAIL FROM:<a@y.example> SMTPUTF8=1", ALL)
 
 
 @given(st.lists(st.text("ab.\0é ", max_size=6), max_size=8))
@@ -114,6 +138,7 @@ def test_the_end_of_data_is_found_wherever_it_is(filler, dots):
         (b"a\r\r\n", "550 5.6.11"),
         (b"a\0\r\n", "550 5.6.11"),
         ("é\r\n".encode(), "554 5.6.1"),
+        ("A: é\r\n\r\nb\r\n".encode(), "554 5.6.9"),
         (b"a\r\n" + b"x" * 999 + b"\r\n", "550 5.6.0"),
     ],
 )
@@ -125,7 +150,8 @@ def test_a_malformed_letter_is_refused_with_its_reason(content, code):
 def test_lines_of_998_octets_and_declared_8_bit_pass():
     """What the standards allow is not refused."""
     assert grammar.fault_of_content((b"x" * 998 + b"\r\n") * 3, eight_bit=False) is None
-    assert grammar.fault_of_content("é\r\n".encode(), eight_bit=True) is None
+    assert grammar.fault_of_content("A: b\r\n\r\né\r\n".encode(), eight_bit=True) is None
+    assert grammar.fault_of_content("A: é\r\n\r\nb\r\n".encode(), eight_bit=False, utf8=True) is None
     assert grammar.fault_of_content(b"", eight_bit=False) is None
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lists.errors import BadInput
+from mailer.rehearsal import grammar
 from mailer.transport.base import Envelope, Rcpt
 from mailer.transport.commands import mail, rcpt, size_limit, why_not, xtext
 
@@ -67,7 +68,7 @@ def test_addresses_of_one_mailbox_pass(address):
         "a@-x.test",
         "a" * 65 + "@x.test",
         "a@" + "x" * 250 + ".test",
-        "müller@x.test",
+        "müller@x.test",  # right, and not for a relay that does not offer SMTPUTF8
         "a@müller.test",
         "a@x.test\u2028",
         "a@x.test\x7f",
@@ -100,11 +101,12 @@ def test_the_hostile_envelopes_make_at_most_their_own_command():
 @given(st.text())
 def test_no_text_smuggles_a_line_or_a_parameter(text):
     """Whatever the text, the command is one line, and what stands between the brackets is the text."""
-    for address in (text, f"{text}@x.test", f"a@{text}"):
-        if why_not(address) is None:
-            command = rcpt(Rcpt(1, address), {})
-            assert command == b"RCPT TO:<" + address.encode("ascii") + b">\r\n"
+    for address in (text, f"{text}@x.test", f"é{text}@x.test", f"a@{text}"):
+        if why_not(address, utf8=True) is None:
+            command = rcpt(Rcpt(1, address), {} if address.isascii() else {"smtputf8": "", "8bitmime": ""})
+            assert command == b"RCPT TO:<" + address.encode() + b">\r\n"
             assert command.count(b"\r") == command.count(b"\n") == 1
+            assert (why_not(address) is None) is address.isascii()
 
 
 def test_parameters_go_only_to_relays_that_offer_them():
@@ -119,6 +121,55 @@ def test_parameters_go_only_to_relays_that_offer_them():
     )
     assert mail(Envelope("a", "", envelope.recipients), 7, {}) == b"MAIL FROM:<>\r\n"
     assert b"ENVID" not in mail(Envelope("a", "", envelope.recipients, "x" * 101), 7, DSN)
+
+
+UTF8 = {"smtputf8": "", "8bitmime": "", "dsn": ""}
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        ("müller@x.test", r"utf-8;m\x{FC}ller@x.test"),
+        ("用户+a=b@xn--fsq.test", r"utf-8;\x{7528}\x{6237}\x{2B}a\x{3D}b@xn--fsq.test"),
+        ("\U0001f4ee.post@x.test", r"utf-8;\x{1F4EE}.post@x.test"),
+    ],
+)
+def test_an_address_beyond_ascii_is_named_to_a_relay_that_takes_it(address, named):
+    """In UTF-8, and in RFC 6533's 7-bit form for reports; SMTPUTF8 without 8BITMIME, which belongs to it, is no offer."""
+    assert why_not(address, utf8=True) is None
+    command = rcpt(Rcpt(1, address), UTF8)
+    assert command == f"RCPT TO:<{address}> NOTIFY=FAILURE,DELAY ORCPT={named}\r\n".encode()
+    assert grammar.rcpt(command[:-2], grammar.Offer(frozenset({"DSN", "SMTPUTF8"})), utf8=True).address == address
+    envelope = Envelope("a", address, (Rcpt(1, address),))
+    assert mail(envelope, 7, UTF8, utf8=True) == f"MAIL FROM:<{address}> SMTPUTF8 RET=HDRS\r\n".encode()
+    assert b" BODY=8BITMIME SMTPUTF8 " in mail(envelope, 7, UTF8, utf8=True, eight_bit=True)
+    assert "5.6.7" in (why_not(address) or "")
+    for poor in ({}, {"smtputf8": ""}, {"8bitmime": ""}):
+        with pytest.raises(BadInput):
+            rcpt(Rcpt(1, address), poor)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "é\u202e@x.test",
+            "é é@x.test",
+            "é\u3000e@x.test",
+            "é\r\nRSET@x.test",
+            '"é a"@x.test',
+            "-é@x.test",
+            "é@x.test> X",
+        ),
+        *("é" * 33 + "@x.test", "é@é.test", "é\ud800@x.test", "é@[127.0.0.1]", "é..e@x.test", "é@x.test\x85"),
+    ],
+)
+def test_what_is_no_address_beyond_ascii_never_becomes_a_command(address):
+    """Separators, controls, half characters, too many octets: refused on any relay, and not as a matter of its offer."""
+    assert "5.6.7" not in (why_not(address) or "5.6.7")
+    assert why_not(address, utf8=True)
+    with pytest.raises(BadInput):
+        rcpt(Rcpt(1, address), UTF8)
 
 
 def test_xtext_hides_what_could_end_a_parameter():
