@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mailer.app import App
 from mailer.cli.context import Format, FormatOption, show_rows, with_app
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from lists.audiences import Resolved
+    from mailer.app import App
 
 app = typer.Typer(help="Who a rule comes to, and why.", no_args_is_help=True)
 
@@ -35,7 +35,7 @@ def show(
 
     first, second = day_of(as_of, "--as-of"), day_of(diff, "--diff")
 
-    async def work(app: App) -> "tuple[Resolved, Resolved | None, dt.date]":
+    async def work(app: "App") -> "tuple[Resolved, Resolved | None, dt.date]":
         from lists.audiences import resolve
 
         day = first or today(app)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mailer.app import App
 from mailer.cli import context
 from mailer.cli.context import Format, FormatOption, show_rows, with_app
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from lists.findings import Finding
+    from mailer.app import App
     from mailer.circulars.service import Approval, Checked
     from mailer.circulars.summary import Summary
 
@@ -46,7 +46,7 @@ def start(
 ) -> None:
     """Make a folder to fill in: circular.toml with comments, and the texts."""
 
-    async def work(app: App) -> list[Path]:
+    async def work(app: "App") -> list[Path]:
         from mailer.circulars import service
 
         desk = app.desk
@@ -68,7 +68,7 @@ def new(
 ) -> None:
     """Read a folder into a draft; gives it its number and reference."""
 
-    async def work(app: App) -> str:
+    async def work(app: "App") -> str:
         from mailer.circulars import service
 
         circular = await service.new(app.desk, folder, by=app.by, last_reference=last_reference)
@@ -87,7 +87,7 @@ def update(
 ) -> None:
     """Read the folder again; shows what changed, and what that voids."""
 
-    async def work(app: App) -> tuple[str, Sequence[tuple[str, str, str]], Sequence[str]]:
+    async def work(app: "App") -> tuple[str, Sequence[tuple[str, str, str]], Sequence[str]]:
         from mailer.circulars import service
 
         async def unschedule(session: "AsyncSession", circular_id: int) -> int:
@@ -113,7 +113,7 @@ def update(
 def list_(form: FormatOption = Format.TABLE) -> None:
     """All circulars, the newest first."""
 
-    async def work(app: App) -> list[dict[str, Any]]:
+    async def work(app: "App") -> list[dict[str, Any]]:
         from mailer.circulars.summary import listing
 
         async with app.database.read() as session:
@@ -134,7 +134,7 @@ def list_(form: FormatOption = Format.TABLE) -> None:
 def show(ident: Id, form: FormatOption = Format.TABLE) -> None:
     """What a circular is, who gets it, and which States are not addressed."""
 
-    async def work(app: App) -> "Summary":
+    async def work(app: "App") -> "Summary":
         from mailer.circulars import service
         from mailer.circulars.summary import summary
 
@@ -195,7 +195,7 @@ def _facts(seen: "Summary") -> list[str]:
 def check(ident: Id, form: FormatOption = Format.TABLE) -> None:
     """Make every letter and list all that is wrong or doubtful."""
 
-    async def work(app: App) -> "tuple[str, Checked]":
+    async def work(app: "App") -> "tuple[str, Checked]":
         from mailer.circulars import service
 
         async with app.database.read() as session:
@@ -307,7 +307,7 @@ def preview(
 ) -> None:
     """Show one organization's letter as it would leave today."""
 
-    async def work(app: App) -> bytes:
+    async def work(app: "App") -> bytes:
         from mailer.cli.previews import letter_of
 
         frozen, row = await letter_of(app, app.desk, ident, organization)
@@ -346,7 +346,7 @@ def approve(
 ) -> None:
     """Freeze the text and write the letters; killed midway, the same command goes on."""
 
-    async def work(app: App) -> "Approval":
+    async def work(app: "App") -> "Approval":
         from mailer.circulars import service
 
         progress = None

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mailer.app import App
-from mailer.cli.context import LOOK, Format, FormatOption, err, show_rows, with_app
+from mailer.cli import context
+from mailer.cli.context import LOOK, Format, FormatOption, show_rows, with_app
 from mailer.errors import BadInput
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from lists.findings import Finding
     from lists.importing.planning import Plan
+    from mailer.app import App
 
 app = typer.Typer(help="Organizations and their mailboxes: from a sheet and back.", no_args_is_help=True)
 
@@ -54,7 +55,7 @@ def import_(
     from mailer.cli.days import today
     from mailer.register.changes import record
 
-    async def work(app: App) -> "Plan":
+    async def work(app: "App") -> "Plan":
         checked = service.check_file(file, app.roll)
         if dry_run:
             async with app.database.read() as session:
@@ -112,7 +113,7 @@ def _show_plan(plan: "Plan", *, dry_run: bool, form: Format) -> None:
     if rows and (dry_run or form is Format.CSV):
         show_rows(rows[:_MOST_LINES], {"organization": "organization", "what": "what", "changes": "changes"}, form)
         if len(rows) > _MOST_LINES:
-            err.print(
+            context.err.print(
                 f"... and {len(rows) - _MOST_LINES} more (--format json shows all)", markup=False, highlight=False
             )
     if form is Format.CSV:
@@ -127,10 +128,10 @@ def _show_plan(plan: "Plan", *, dry_run: bool, form: Format) -> None:
 def _show_findings(findings: "Iterable[Finding]") -> None:
     found = list(findings)
     for finding in found[:_MOST_LINES]:
-        err.print(f"{finding.severity.value}: {finding.line}", markup=False, highlight=False, soft_wrap=True)
+        context.err.print(f"{finding.severity.value}: {finding.line}", markup=False, highlight=False, soft_wrap=True)
     if len(found) > _MOST_LINES:
         more = f"... and {len(found) - _MOST_LINES} more (--format json shows all)"
-        err.print(more, markup=False, highlight=False)
+        context.err.print(more, markup=False, highlight=False)
 
 
 @app.command()
@@ -138,7 +139,7 @@ def export(file: FileArgument) -> None:
     """Write all contacts to a sheet that can be imported again."""
     from lists.exporting import sheets
 
-    async def work(app: App) -> int:
+    async def work(app: "App") -> int:
         async with app.database.read() as session:
             rows = await sheets.rows(session, app.roll)
         sheets.write(file, rows)
@@ -157,7 +158,7 @@ def list_(
     from lists import overview
     from mailer.cli.days import today
 
-    async def work(app: App) -> list[dict[str, Any]]:
+    async def work(app: "App") -> list[dict[str, Any]]:
         iso3 = app.roll.find(state).iso3 if state else None
         async with app.database.read() as session:
             return await overview.listing(session, app.roll, on=today(app), state_iso3=iso3, list_name=named)
@@ -185,7 +186,7 @@ def show(organization: OrganizationArgument, form: FormatOption = Format.TABLE) 
     from lists import overview
     from mailer.cli.days import today
 
-    async def work(app: App) -> dict[str, Any]:
+    async def work(app: "App") -> dict[str, Any]:
         async with app.database.read() as session:
             return await overview.one(session, app.roll, organization, on=today(app))
 
@@ -217,7 +218,7 @@ def history(organization: OrganizationArgument, form: FormatOption = Format.TABL
     from lists import organizations
     from mailer.register import changes
 
-    async def work(app: App) -> list[dict[str, Any]]:
+    async def work(app: "App") -> list[dict[str, Any]]:
         async with app.database.read() as session:
             row = await organizations.find(session, organization, app.roll)
             return [
@@ -255,7 +256,7 @@ def check(form: FormatOption = Format.TABLE) -> None:
     from lists import overview
     from mailer.cli.days import today
 
-    async def work(app: App) -> "list[Finding]":
+    async def work(app: "App") -> "list[Finding]":
         async with app.database.read() as session:
             return await overview.check(session, app.roll, on=today(app))
 

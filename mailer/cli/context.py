@@ -1,35 +1,51 @@
 """What every command shares: the home, who acts, how errors and tables are shown."""
 
-import asyncio
-import csv
-import io
-import json
+import gc
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mailer import coordinators
 from mailer.errors import SettingsError
 
 if TYPE_CHECKING:  # `--help` must not load the house
+    from rich.console import Console
+
     from mailer.app import App
+
+    #: standard output and standard error for people; made at first use, for many commands have nothing to lay out
+    out: Console
+    err: Console
 
 T = TypeVar("T")
 
 #: Exit codes (DESIGN section 8).
 OK, LOOK, BAD_INPUT, FAILED, LATER, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
-# a name such as "Friends :x: of ..." is printed as it stands
-out = Console(emoji=False)
-err = Console(stderr=True, emoji=False)
+#: New objects, less those that went again, before the collector looks for cycles among them. What a letter takes goes by itself.
+_YOUNG = 10_000
+
+
+def __getattr__(name: str) -> "Console":
+    if name in {"out", "err"}:
+        return _console(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _console(name: str) -> "Console":
+    """`out` or `err`."""
+    from rich.console import Console
+
+    if name not in globals():  # a name such as "Friends :x: of ..." is printed as it stands
+        globals()[name] = Console(stderr=name == "err", emoji=False)
+    made: Console = globals()[name]
+    return made
 
 
 class Format(StrEnum):
@@ -94,7 +110,32 @@ def with_app(work: "Callable[[App], Awaitable[T]]", *, check_schema: bool = True
         async with open_app(home, loaded.settings, by=by, check_schema=check_schema) as app:
             return await work(app)
 
-    return asyncio.run(run())
+    return run_to_end(run())
+
+
+def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run what a command does."""
+    import asyncio
+
+    settle()
+    return asyncio.run(work)
+
+
+def settle() -> None:
+    """Let what has been loaded be: it stays to the end, and the collector need not look through it again (see `mailer.__main__`).
+
+    Nothing, where this is not a process of one command.
+    """
+    if not gc.isenabled() or gc.get_threshold()[0] == _YOUNG:
+        gc.freeze()
+        gc.set_threshold(_YOUNG, 10, 10)
+        gc.enable()
+
+
+def is_watched() -> bool:
+    """Whether standard error is a terminal; asked without loading what draws on one."""
+    told = os.environ.keys() & {"TTY_COMPATIBLE", "FORCE_COLOR"}
+    return bool((told or sys.stderr.isatty()) and _console("err").is_terminal)
 
 
 def show_rows(
@@ -109,8 +150,13 @@ def show_rows(
         title: above the table.
     """
     if form is Format.JSON:
+        import json
+
         print(json.dumps(list(rows), ensure_ascii=False, indent=2, default=str))
     elif form is Format.CSV:
+        import csv
+        import io
+
         from mailer.reports.formats import safe_cell
 
         buffer = io.StringIO()
@@ -119,12 +165,14 @@ def show_rows(
         writer.writerows([[safe_cell(row.get(key, "")) for key in columns] for row in rows])
         sys.stdout.write(buffer.getvalue())
     else:
+        from rich.table import Table
+
         table = Table(title=title, title_justify="left", header_style="bold")
         for heading in columns.values():
             table.add_column(heading, overflow="fold")
         for row in rows:
             table.add_row(*(_cell(row.get(key)) for key in columns))
-        out.print(table)
+        _console("out").print(table)
 
 
 def _cell(value: Any) -> str:

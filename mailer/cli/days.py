@@ -1,9 +1,12 @@
 """Days as commands take them."""
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
-from mailer.app import App
 from mailer.errors import BadInput
+
+if TYPE_CHECKING:
+    from mailer.app import App
 
 
 def day_of(text: str | None, option: str) -> dt.date | None:
@@ -22,7 +25,7 @@ def day_of(text: str | None, option: str) -> dt.date | None:
     raise BadInput(f"{text!r} is not a day", where=option, remedy="write it as 2006-07-07")
 
 
-def today(app: App) -> dt.date:
+def today(app: "App") -> dt.date:
     """Today in the home's time zone."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 

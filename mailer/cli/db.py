@@ -1,12 +1,11 @@
 """The database's schema."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from mailer.cli.context import find_home
+from mailer.cli.context import find_home, run_to_end
 
 if TYPE_CHECKING:
     from mailer.database import Database
@@ -53,4 +52,4 @@ def _with(work: "Callable[[Database], Awaitable[T]]") -> T:
         finally:
             await database.close()
 
-    return asyncio.run(run())
+    return run_to_end(run())

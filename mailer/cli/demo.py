@@ -1,6 +1,5 @@
 """`chancery demo`: the whole road on shipped data, with a relay of its own."""
 
-import asyncio
 import time
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +21,7 @@ def demo(
     from mailer.demo.story import play
 
     began = time.monotonic()
-    names = asyncio.run(play(folder.resolve(), context.out))
+    names = context.run_to_end(play(folder.resolve(), context.out))
     took = time.monotonic() - began
     last = names[1]
     print()

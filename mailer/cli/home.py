@@ -1,6 +1,5 @@
 """The home: make one, look after it, show its settings."""
 
-import asyncio
 import json
 import os
 import sys
@@ -47,7 +46,7 @@ def init(
         database=database,
     )
     was = homes.is_home(folder)
-    made = asyncio.run(homes.make(folder, first))
+    made = context.run_to_end(homes.make(folder, first))
     place = folder.resolve()
     if was:
         print(
@@ -98,7 +97,7 @@ def doctor(
 
     home = context.find_home()
     by = coordinators.acting(context.given.by) if send_test is not None else ""
-    lines = asyncio.run(look())
+    lines = context.run_to_end(look())
     rows = [{"name": line.name, "state": line.light.value, "what": line.what, "mend": line.mend} for line in lines]
     if form is Format.JSON:
         print(json.dumps(rows, ensure_ascii=False, indent=2))

@@ -1,6 +1,5 @@
 """`chancery circular rehearse`: what would come of a sending, shown by sending to a relay of our own."""
 
-import asyncio
 import datetime as dt
 import signal
 from pathlib import Path
@@ -38,6 +37,7 @@ def rehearse(
     ] = None,
 ) -> None:
     """Send it to a mail server that we play, and show the report that would come; nothing leaves."""
+    import asyncio
 
     async def work(application: Any) -> int:
         from mailer import rehearse as rehearsal

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailer.app import App
 from mailer.cli.context import LOOK, Format, FormatOption, show_rows, with_app
 
 if TYPE_CHECKING:
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
 
     from lists.kinds import Counting
     from lists.roll import Roll
+    from mailer.app import App
 
 app = typer.Typer(help="The States, and what each is to the treaty on a date.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ def _told(given: str | None) -> "tuple[Roll, dt.date, Counting]":
 
     day = day_of(given, "--as-of")
 
-    async def work(app: App) -> "tuple[Roll, dt.date, Counting]":
+    async def work(app: "App") -> "tuple[Roll, dt.date, Counting]":
         return app.roll, day or today(app), app.settings.roll.counting
 
     return with_app(work, check_schema=False)

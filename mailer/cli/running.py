@@ -8,8 +8,6 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from mailer.app import App
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.cli import context
@@ -87,9 +85,11 @@ def signals(sending: Sending) -> Iterator[Signals]:
 @asynccontextmanager
 async def progress_bar(delivery: Delivery, circular_id: int) -> AsyncIterator[None]:
     """Show how far a circular is, where standard error is a terminal."""
-    if not context.err.is_terminal:
+    if not context.is_watched():
         yield
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

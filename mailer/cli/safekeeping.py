@@ -1,6 +1,5 @@
 """`chancery backup` and `chancery restore`."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +65,7 @@ def restore(
     if place is None:
         raise BadInput("no home is named", where="restore", remedy=f"chancery restore {backup_folder} FOLDER")
     by = coordinators.acting(context.given.by)
-    done = asyncio.run(
+    done = context.run_to_end(
         make(backup_folder, place, clock=SystemClock(), by=by, database=database, last_reference=last_reference)
     )
     raise typer.Exit(_tell(done, place))

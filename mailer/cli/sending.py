@@ -1,6 +1,5 @@
 """`chancery circular send | pause | resume | cancel | test`: the verbs that move an approved circular."""
 
-import asyncio
 import datetime as dt
 import sys
 from typing import Annotated, Any
@@ -52,6 +51,7 @@ def send(
                 await sending.delivery.start(
                     circular_id, by=application.by, expect=None if begun else expect, finish_by=until
                 )
+                context.settle()
                 with running.signals(sending) as taken:
                     async with running.progress_bar(application.delivery, circular_id):
                         await running.work_beside_others(application, sending, circular_id, taken)
@@ -203,6 +203,8 @@ def pause(ident: Id) -> None:
     """Hold a circular: what is on the way ends, nothing more starts."""
 
     async def work(application: Any) -> int:
+        import asyncio
+
         from mailer.circulars.states import RecipientState
         from mailer.cli.running import IN_WORDS
         from mailer.dispatch import others_at_work

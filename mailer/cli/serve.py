@@ -1,6 +1,5 @@
 """`chancery serve`: sends what is due and fires schedules until it is stopped."""
 
-import asyncio
 import logging
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
@@ -29,6 +28,8 @@ def serve(
 
 
 async def _serve(application: Any) -> int:
+    import asyncio
+
     from mailer import dispatch
     from mailer.cli import running
 
@@ -43,6 +44,7 @@ async def _serve(application: Any) -> int:
             )
             numbers = {"put_back": found.put_back, "settled": found.settled, "uncertain": found.uncertain}
             log.warning("recovered", extra=numbers)
+        context.settle()
         with running.signals(sending):
             context.err.print(f"Serving {application.home}; Ctrl-C stops.", markup=False)
             log.info("serve-started", extra={"home": str(application.home)})

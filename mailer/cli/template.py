@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from mailer.cli import context
 from mailer.cli.context import Format, FormatOption
@@ -73,6 +72,8 @@ def show(name: _Name, form: FormatOption = Format.TABLE) -> None:
         ),
     ]
     if form is Format.TABLE:
+        from rich.markup import escape
+
         context.out.print(f"[bold]{escape(template.title)}[/] ({', '.join(template.forms)})", highlight=False)
         context.out.print(escape(template.description), highlight=False)
     columns = {"name": "Field", "kind": "Kind", "from": "Given by", "needed": "Needed", "about": "What it is"}

@@ -108,7 +108,7 @@ def test_the_wheels_command(wheel: Path):
     """The distribution is chancery-mail, its one command chancery."""
     archive = zipfile.ZipFile(wheel)
     (points,) = [name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt")]
-    assert archive.read(points).decode().split("\n")[:2] == ["[console_scripts]", "chancery = mailer.cli:main"]
+    assert archive.read(points).decode().split("\n")[:2] == ["[console_scripts]", "chancery = mailer.__main__:main"]
     assert wheel.name.startswith("chancery_mail-")
 
 
