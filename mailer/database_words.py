@@ -32,6 +32,8 @@ _CODES = {
     "SQLITE_CORRUPT": ("it is damaged, or no database", "restore it from a backup"),
     # SQLSTATEs of PostgreSQL, from its manual, appendix A
     "08": ("the connection to it was lost", _RUNS),
+    "22001": ("a text is too long for it", "shorten the text"),
+    "22P05": ("a text holds a character that it can't keep (NUL)", "take it out of the text"),
     "22003": ("a number is too large for it", "correct the number"),
     "25006": ("it can only be read", "name the primary server, not a standby"),
     "25P03": ("the connection to it was lost", _RUNS),
@@ -41,6 +43,7 @@ _CODES = {
     "42501": ("its user lacks the rights for this", _GRANT),
     "42P01": ("it has no tables yet", "run `chancery db upgrade`"),
     "53100": ("the disk is full", _FULL),
+    "54000": ("a text is too long for it", "shorten the text"),
     "53300": ("the server takes no more connections", "wait, or have its limit raised (max_connections)"),
     "55P03": ("another process is writing to it", _WAIT),
     "57P": ("the connection to it was lost", _RUNS),
@@ -49,6 +52,7 @@ _CODES = {
 }
 #: Words of a refused connection, or of an error without a code -> what they mean, what to do.
 _WORDS = {
+    "cannot contain nul": ("a text holds a character that it can't keep (NUL)", "take it out of the text"),
     "no such table": ("it has no tables yet", "run `chancery db upgrade`"),
     "password authentication failed": ("the password is wrong, or there is no such user", _PASSWORD),
     "no password supplied": ("the server asks for a password", _PASSWORD),

@@ -62,8 +62,8 @@ class TomlFile:
         return f"{self.path.name} line {line}" if line else self.path.name
 
 
-def read(path: Path, error: type[BadInput] = BadInput) -> TomlFile:
-    """Read the TOML file *path*.
+def read(path: Path, error: type[BadInput] = BadInput, *, octets: bool = False) -> TomlFile:
+    """Read the TOML file *path*; *octets*: its texts may stand for any octets, the NUL too.
 
     Raises:
         BadInput: (or *error*) it is not there, not text in UTF-8, or not TOML; file, line and remedy are in the message.
@@ -76,7 +76,18 @@ def read(path: Path, error: type[BadInput] = BadInput) -> TomlFile:
         raise error(what, where=f"{path.name} line {line}", remedy=remedy) from wrong
     except RecursionError as deep:
         raise error("it nests brackets too deeply", where=path.name) from deep
+    if not octets and re.search(r"\\u0000|\\U00000000", text) and _holds_nul(data):
+        raise error("a text in it holds a NUL character", where=path.name, remedy="take \\u0000 out of it")
     return TomlFile(path, data, dict(_key_lines(text)))
+
+
+def _holds_nul(value: Any) -> bool:
+    """Whether some text holds the character that no database keeps in every text, written as an escape."""
+    if isinstance(value, dict):
+        return any(_holds_nul(key) or _holds_nul(each) for key, each in value.items())
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    return isinstance(value, str) and "\0" in value
 
 
 def text_of(path: Path, error: type[BadInput] = BadInput) -> str:
@@ -107,7 +118,7 @@ def decode(raw: bytes, name: str, error: type[BadInput] = BadInput) -> str:
     """The text of *raw*, with LF line ends and without a byte-order mark.
 
     Raises:
-        BadInput: (or *error*) it is not UTF-8.
+        BadInput: (or *error*) it is not UTF-8, or holds a NUL character.
     """
     remedy = "save it again as UTF-8 (in Notepad: Save As, Encoding: UTF-8)"
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in raw[:200]:
@@ -119,6 +130,9 @@ def decode(raw: bytes, name: str, error: type[BadInput] = BadInput) -> str:
     except UnicodeDecodeError as wrong:
         line = raw.count(b"\n", 0, wrong.start) + 1
         raise error("it is not saved as UTF-8", where=f"{name} line {line}", remedy=remedy) from wrong
+    if (nul := text.find("\0")) >= 0:
+        line = text.count("\n", 0, nul) + 1
+        raise error("it holds a NUL character", where=f"{name} line {line}", remedy="write that line anew")
     return text.replace("\r\n", "\n")
 
 

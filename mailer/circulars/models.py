@@ -32,7 +32,7 @@ class Circular(Base):
     as_of: Mapped[dt.date]
     reply_by: Mapped[dt.date | None]
     #: key of the sender in the settings
-    sender: Mapped[str] = mapped_column(String(80))
+    sender: Mapped[str] = mapped_column(Text)
     #: the folder it was read from, as given
     folder: Mapped[str] = mapped_column(Text)
     #: what `new` or `update` read: `circulars.document.Document` as JSON, texts included, enclosures by sha256
@@ -101,7 +101,7 @@ class Waiver(Base):
     circular_id: Mapped[int] = mapped_column(ForeignKey("circular.id"), index=True)
     #: `Document.digest` of the draft that it was given for
     draft_digest: Mapped[str] = mapped_column(String(64))
-    finding: Mapped[str] = mapped_column(String(200))
+    finding: Mapped[str] = mapped_column(Text)
     why: Mapped[str] = mapped_column(Text)
     by: Mapped[str] = mapped_column(String(120))
     at: Mapped[dt.datetime]
@@ -133,7 +133,7 @@ class Letter(Base):
     organization: Mapped[str] = mapped_column(Text)
     state_iso3: Mapped[str | None] = mapped_column(String(3))
     #: `states-parties@geneva`
-    audience: Mapped[str] = mapped_column(String(120))
+    audience: Mapped[str] = mapped_column(Text)
     role: Mapped[Role] = mapped_column(EnumText(Role))
     form: Mapped[Form] = mapped_column(EnumText(Form))
     language: Mapped[str] = mapped_column(String(8))

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from mailer.cli import context
-from mailer.errors import ChanceryError
+from mailer.errors import BadInput, ChanceryError
 
 app = typer.Typer(
     name="chancery",
@@ -99,6 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     if "--debug" not in given:  # log lines are for `serve`, which sets them up; a command says what matters itself
         logging.getLogger().addHandler(logging.NullHandler())
     try:
+        _refuse_half_characters(given)
         result = _assemble(given)(args=given, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return context.INTERRUPTED
@@ -125,6 +126,22 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return context.FAILED
     return result if isinstance(result, int) else context.OK
+
+
+def _refuse_half_characters(arguments: Sequence[str]) -> None:
+    """Stop at an argument that was typed in another encoding than the system's: no text of ours could hold it.
+
+    Raises:
+        BadInput: one is so.
+    """
+    for one in arguments:
+        if any("\ud800" <= character <= "\udfff" for character in one):
+            shown = one.encode("utf-8", "replace").decode()
+            raise BadInput(
+                "it is not written in UTF-8",
+                where=f"'{shown}'",
+                remedy="type it in a terminal in UTF-8, or rename the file",
+            )
 
 
 def _tell(text: str) -> None:

@@ -109,7 +109,7 @@ class Faults:
         Raises:
             BadInput: the file can't be read, is not TOML (JSON, where its name ends so), or a rule is wrong; says where it stands.
         """
-        file = _read_json(path) if path.suffix.lower() == ".json" else tomlfile.read(path)
+        file = _read_json(path) if path.suffix.lower() == ".json" else tomlfile.read(path, octets=True)
         document = dict(file.data)
         rules = document.pop("fault", [])
         if document:

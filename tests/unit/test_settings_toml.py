@@ -47,6 +47,19 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, line: int, s
     assert "\n" not in str(caught.value)
 
 
+def test_a_nul_is_refused_where_it_stands(tmp_path: Path):
+    """The one character that not every database keeps is told with its place, as itself and as an escape."""
+    path = tmp_path / "circular.toml"
+    path.write_text("a = 1\n" * 100 + 'text = "x\0"\n', encoding="utf-8")
+    with pytest.raises(BadInput, match=r"circular.toml line 101: it holds a NUL character"):
+        tomlfile.read(path)
+    path.write_text("[values]\nkept = ['\\u0000', { en = \"x\\u0000\" }]\n", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"circular.toml: a text in it holds a NUL character"):
+        tomlfile.read(path)
+    path.write_text("kept = '\\u0000'\n", encoding="utf-8")  # between single quotes it is no escape
+    assert tomlfile.read(path).data == {"kept": "\\u0000"}
+
+
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_utf8_is_read_however_windows_saves_it(tmp_path: Path, mark: bytes, ends: str):
