@@ -8,7 +8,7 @@ import datetime as dt
 import html
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from lists.kinds import Form
 from mailer.circulars.frozen import Frozen, Part
@@ -24,8 +24,7 @@ COPY, COPY_WORD = "copy", "copy_word"
 _BODY = re.compile(r"<body[^>]*>", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class LetterRow:
+class LetterRow(NamedTuple):
     """What a letter's bytes depend on beside the snapshot.
 
     Attributes:
@@ -51,8 +50,7 @@ class LetterRow:
     raw: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Composed:
+class Composed(NamedTuple):
     """A letter as bytes.
 
     Attributes:
@@ -68,8 +66,7 @@ class Composed:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(NamedTuple):
     """A letter without its signature: all of it, where the circular is not signed.
 
     Attributes:
@@ -125,7 +122,7 @@ def versions(row: LetterRow) -> tuple[LetterRow, ...]:
     if all(address.isascii() for _, address in (*row.to, *row.cc)):
         return (row,)
     raw = _raw(row)
-    return replace(row, raw=raw), replace(row, raw=not raw)
+    return row._replace(raw=raw), row._replace(raw=not raw)
 
 
 def _raw(row: LetterRow) -> bool:
@@ -138,8 +135,10 @@ def sign(merged: Merged, signer: Signer | None) -> Composed:
     head, part = merged.head, merged.part
     if signer is not None:
         head = signer.signature(head, part.signable, merged.dated) + head
-    payload = Payload(head, (part.shared.data,) if part.shared else ())
-    return Composed(payload, digest(head, part.shared), merged.message_id, payload.size)
+    shared = part.shared
+    if shared is None:
+        return Composed(Payload(head), digest(head, None), merged.message_id, len(head))
+    return Composed(Payload(head, (shared.data,)), digest(head, shared), merged.message_id, len(head) + shared.size)
 
 
 def rendered(frozen: Frozen, row: LetterRow) -> Rendered:

@@ -78,12 +78,9 @@ class Frozen:
         self.domain = self.sender_address.rpartition("@")[2]
         self._shared: dict[str, Shared | None] = {}
         self._parts: dict[tuple[Form, str], Part] = {}
+        #: whether its letters carry a signature
+        self.signs = "dkim" in sender
         self._signer: signing.Signer | None = None
-
-    @property
-    def signs(self) -> bool:
-        """Whether its letters carry a signature."""
-        return "dkim" in self.document["sender"]
 
     @property
     def signer(self) -> signing.Signer | None:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mailer.circulars.compose import LetterRow, compose
 from mailer.circulars.frozen import Frozen
@@ -51,7 +51,7 @@ async def send_copies(
     copies = []
     for (form, language), letter in chosen.items():
         token = tokens(1)[0]  # its own, so that no answer to it is taken for an answer to the letter
-        row = replace(letter, id=0, token=token, to=tuple(("", address) for address in addresses), cc=())
+        row = letter._replace(id=0, token=token, to=tuple(("", address) for address in addresses), cc=())
         envelope = Envelope(
             attempt=uuid.uuid4().hex,
             sender=reverse_path(frozen, token),

@@ -13,6 +13,8 @@ from mailer.mime.parts import COLUMNS, base64_lines
 
 #: what a hop may change at the start of a line
 _ALTERED = (b".", b"From ")
+#: what stands for itself in quoted-printable, and line ends
+_PLAIN = bytes(octet for octet in range(ord(" "), 0x7F) if octet != ord("=")) + b"\n"
 #: base64 takes a text in which one octet of so many is a letter's second or later one
 _DENSE = 6
 _HEADS = {
@@ -49,8 +51,7 @@ def text_part(kind: str, text: str) -> bytes:
         raise BadInput(
             "the text holds half a character", where=f"the {kind} text", remedy="Type that passage anew"
         ) from error
-    lines = [_quote(line) for line in text.split("\n")]
-    return b"".join((_HEADS[kind, "quoted-printable"], b"\r\n".join(lines), b"\r\n"))
+    return b"".join((_HEADS[kind, "quoted-printable"], _quoted(text), b"\r\n"))
 
 
 class _Known(NamedTuple):
@@ -61,15 +62,14 @@ class _Known(NamedTuple):
         whole: all its lines but the last, encoded, with their ends.
         rest: the same without the first line, whose end comes first: to follow a first line that began before the passage.
         last: its last line, which goes on after the passage.
-        octets, more: octets of the passage, and how many more they are than its characters.
+        beyond: see `_beyond`.
     """
 
     first: str
     whole: bytes
     rest: bytes
     last: str
-    octets: int
-    more: int
+    beyond: int
 
 
 class Body:
@@ -91,61 +91,67 @@ class Body:
             BadInput: as `text_part`.
         """
         out = [self._head]
-        line: list[str] = []
-        octets = more = 0
+        own: list[str] = []  # from the start of a line, and not yet encoded
+        more = 0
         for piece in pieces:
             known = self._known.get(piece)
-            if known is not None:
-                if line:
-                    line.append(known.first)
-                    out += (_quote("".join(line)), known.rest)
-                else:
-                    out.append(known.whole)
-                line = [known.last] if known.last else []
-                octets += known.octets
-                more += known.more
-                continue
-            size = len(piece)
-            if not piece.isascii():
-                beyond = _octets(piece) - size
-                if beyond < 0:
+            if known is None:
+                beyond = 0 if piece.isascii() else _beyond(piece)
+                if beyond < 0 or "\r" in piece:
                     return text_part(self._kind, "".join(pieces))
-                size += beyond
+                own.append(piece)
                 more += beyond
-            octets += size
-            if "\r" in piece:
-                return text_part(self._kind, "".join(pieces))
-            if "\n" not in piece:
-                line.append(piece)
                 continue
-            first, *whole, last = piece.split("\n")
-            line.append(first)
-            out += (_quote("".join(line)), b"\r\n")
-            for one in whole:
-                out += (_quote(one), b"\r\n")
-            line = [last]
-        if _DENSE * more > octets:
+            first, whole, rest, last, beyond = known
+            if own:
+                own.append(first)
+                out += (_quoted("".join(own)), rest)
+                own.clear()
+            else:
+                out.append(whole)
+            if last:
+                own.append(last)
+            more += beyond
+        if more and _DENSE * more > more + sum(map(len, pieces)):
             return text_part(self._kind, "".join(pieces))
-        out += (_quote("".join(line)), b"\r\n")
+        out += (_quoted("".join(own)), b"\r\n")
         return b"".join(out)
 
 
 def _known(piece: str) -> _Known | None:
     """None: it is not worth knowing, or needs what `text_part` does with it."""
-    octets = _octets(piece)
-    if "\n" not in piece or "\r" in piece or octets < 0:
+    first, *whole = piece.split("\n")
+    last = whole.pop() if whole else ""
+    beyond = _beyond(piece)
+    if not any(whole) or "\r" in piece or beyond < 0:
         return None
-    first, *whole, last = piece.split("\n")
-    rest = b"\r\n".join((b"", *map(_quote, whole), b""))
-    return _Known(first, _quote(first) + rest, rest, last, octets, octets - len(piece))
+    rest = b"\r\n%s\r\n" % _quoted("\n".join(whole))
+    return _Known(first, _quoted(first) + rest, rest, last, beyond)
 
 
-def _octets(text: str) -> int:
-    """How many octets *text* takes; -1 where it holds half a character."""
+def _beyond(text: str) -> int:
+    """How many more octets *text* has than characters; -1 where it holds half a character."""
     try:
-        return len(text.encode())
+        return len(text.encode()) - len(text)
     except UnicodeEncodeError:
         return -1
+
+
+def _quoted(text: str) -> bytes:
+    """Lines in quoted-printable, parted by CRLF."""
+    lines = text.split("\n")
+    if len(lines) > 1 and "=" not in text and text.isascii() and max(map(len, lines)) <= COLUMNS:
+        octets = text.encode()
+        if not (
+            octets.translate(None, _PLAIN)
+            or b" \n" in octets
+            or b"\n." in octets
+            or b"\nFrom " in octets
+            or octets.startswith(_ALTERED)
+            or octets.endswith(b" ")
+        ):
+            return octets.replace(b"\n", b"\r\n")
+    return b"\r\n".join(map(_quote, lines))
 
 
 def _quote(line: str) -> bytes:
@@ -153,7 +159,7 @@ def _quote(line: str) -> bytes:
 
     binascii does the work; what it leaves undone (dots, "From ", 77 columns before a blank) is mended after it.
     """
-    if len(line) <= COLUMNS and line.isascii() and line.isprintable() and "=" not in line and not line.endswith(" "):
+    if len(line) <= COLUMNS and "=" not in line and line.isascii() and line.isprintable() and not line.endswith(" "):
         encoded = line.encode()
     else:
         encoded = binascii.b2a_qp(line.encode() + b"\r\n")[:-2]  # the line end tells it to break long lines by CRLF

@@ -147,9 +147,9 @@ def message_ids(name: str, ids: Iterable[str]) -> bytes:
     """A header of message ids (Message-ID, In-Reply-To, References), each with or without its angle brackets."""
     tokens = []
     for one in ids:
-        check(name, one)
         bracketed = one if one.startswith("<") else f"<{one}>"
         if not _MESSAGE_ID.fullmatch(bracketed):
+            check(name, one)
             raise BadInput(
                 f"{one!r} is not a message id",
                 where=f"header {name}",
