@@ -10,6 +10,8 @@ from lists.db import Base
 EPOCH = "epoch"
 #: The home was restored from a backup of this day: which references were given since then is not known.
 ASKS_REFERENCE = "asks-reference"
+#: A restore has put its rows here, and the home's folder does not have its name yet.
+RESTORING = "restoring"
 
 
 class Fact(Base):

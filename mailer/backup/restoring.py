@@ -2,18 +2,23 @@
 
 The backup is checked before anything is written. The home is put together in a folder under another name and gets its own when all
 of it is there; its rows begin a new epoch (`backup.epoch`) before anybody can use them.
+
+Rows that are not in the folder are committed before it has its name. They say so (`facts.RESTORING`), and which backup and which folder
+they belong to: a restore that died in between is run again and goes on with them.
 """
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, inspect, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailer import settings_loader
+from mailer import facts, settings_loader
 from mailer.backup import epoch, manifest, rows
 from mailer.backup.epoch import Begun
 from mailer.backup.folders import whole
@@ -21,7 +26,7 @@ from mailer.backup.manifest import Manifest
 from mailer.circulars import numbering
 from mailer.clock import Clock
 from mailer.database import Database
-from mailer.errors import BadInput, CannotDo
+from mailer.errors import BadInput, CannotDo, DatabaseError
 from mailer.homes import FOLDERS, PASSWORD_FILE, database_url, network_file_system, write_private
 
 _DATABASE = re.compile(r"^[ \t]*\[database\][^\n]*\n(?:(?![ \t]*\[)[^\n]*(?:\n|$))*", re.MULTILINE)
@@ -67,21 +72,72 @@ async def restore(
         if database is not None:
             _name_database(part, database)
         settings = settings_loader.load(part).settings
-        target = Database(database_url(part, settings))
+        url = database_url(part, settings)
+        target = Database(url)
+        inside = target.file is not None and target.file.is_relative_to(part)
+        mark = _mark(source, folder)
         try:
-            _refuse_another(target, part)
+            if not inside:
+                await _refuse_another(target)
 
-            async def then(session: AsyncSession) -> Begun:
-                begun = await epoch.begin(session, said, now=clock.now(), by=by)
+            async def numbered(session: AsyncSession) -> None:
                 if last_reference is not None:
                     pattern = settings.approval.reference
                     await numbering.told_last(session, pattern, last_reference, by=by, at=clock.now())
+
+            async def then(session: AsyncSession) -> Begun:
+                begun = await epoch.begin(session, said, now=clock.now(), by=by)
+                await numbered(session)
+                await facts.drop(session, facts.RESTORING)  # of a restore before the backup
+                if not inside:
+                    await facts.put(session, facts.RESTORING, json.dumps(mark | {"begun": asdict(begun)}))
                 return begun
 
-            begun = await rows.from_file(source / manifest.ROWS, target, then)
+            async def again(session: AsyncSession) -> Begun | None:
+                begun = await _begun(session, mark)
+                if begun is not None:
+                    await numbered(session)
+                return begun
+
+            begun = await rows.from_file(source / manifest.ROWS, target, then, again)
         finally:
             await target.close()
+    if not inside:
+        await _finish(url)
     return Restored(said, begun, last_reference is not None)
+
+
+def _mark(source: Path, folder: Path) -> dict[str, str]:
+    """Which backup goes to which folder."""
+    return {"backup": manifest.digest(source / manifest.FILE)[0], "folder": str(folder.resolve())}
+
+
+async def _begun(session: AsyncSession, mark: Mapping[str, str]) -> Begun | None:
+    """What a restore of the same backup to the same folder that died has begun; None: these rows are no restore's.
+
+    Raises:
+        BadInput: they are those of another restore that died.
+    """
+    told = await facts.get(session, facts.RESTORING)
+    if told is None:
+        return None
+    note = json.loads(told)
+    if {key: note[key] for key in mark} != mark:
+        raise BadInput(
+            f"a restore to {note['folder']} was broken off when its rows were here already",
+            where="database",
+            remedy="run that again, from the same backup to that folder, or name an empty database with --database",
+        )
+    return Begun(**note["begun"])
+
+
+async def _finish(url: URL | str) -> None:
+    """Say that the folder has its name; where that can't be said, the home is whole all the same."""
+    target = Database(url)
+    with suppress(DatabaseError):
+        async with target.write() as session:
+            await facts.drop(session, facts.RESTORING)
+    await target.close()
 
 
 def _files(source: Path, part: Path, said: Manifest) -> None:
@@ -93,9 +149,24 @@ def _files(source: Path, part: Path, said: Manifest) -> None:
         (part / name).mkdir(mode=0o700, exist_ok=True)
 
 
-def _refuse_another(target: Database, part: Path) -> None:
-    """Stop at a SQLite file that lies elsewhere and is somebody's."""
-    if target.file is not None and not target.file.is_relative_to(part) and target.file.exists():
+async def _refuse_another(target: Database) -> None:
+    """Stop at a SQLite file that is somebody's; one without a row, or with those of a restore that died, is nobody's.
+
+    Raises:
+        BadInput: it is somebody's.
+    """
+    if target.file is None or not target.file.exists():
+        return
+    ours = False
+    with suppress(DatabaseError):  # no database at all, or one without tables
+        async with target.read() as session:
+            tables = await (await session.connection()).run_sync(
+                lambda connection: inspect(connection).get_table_names()
+            )
+            ours = not tables or (
+                await facts.get(session, facts.RESTORING) is not None or not any((await rows.counts(session)).values())
+            )
+    if not ours:
         raise BadInput(
             "this database is there already",
             where=str(target.file),

@@ -59,11 +59,18 @@ def _copy_pages(source: Path, file: Path) -> None:
         raise DatabaseError(what, where=str(file), remedy="make room and try again") from error
 
 
-async def from_file(file: Path, target: Database, then: Callable[[AsyncSession], Awaitable[T]]) -> T:
+async def from_file(
+    file: Path,
+    target: Database,
+    then: Callable[[AsyncSession], Awaitable[T]],
+    again: Callable[[AsyncSession], Awaitable[T | None]],
+) -> T:
     """Write all rows of a backup's file into an empty database, and do *then*, all in one transaction.
 
+    Where the database holds rows, *again* says whether they are these very ones; then nothing is written.
+
     Raises:
-        BadInput: the database holds rows.
+        BadInput: the database holds other rows.
         DatabaseError: it can't be written.
     """
     await runner.upgrade(target)
@@ -71,6 +78,8 @@ async def from_file(file: Path, target: Database, then: Callable[[AsyncSession],
     try:
         async with source.read() as reading, target.write() as writing:
             if any((await counts(writing)).values()):
+                if (done := await again(writing)) is not None:
+                    return done
                 raise BadInput(
                     "this database holds a home already",
                     where=target.name,
