@@ -72,7 +72,7 @@ async def look(
         home: the home.
         clock: the time.
         environment: default: that of the process.
-        send_test: an address that a test letter is sent to, by each relay of each sender that answers.
+        send_test: an address that a test letter is sent to, by each relay that answers, of senders and of routes.
         by: who asks for that.
 
     Raises:

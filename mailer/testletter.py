@@ -1,4 +1,4 @@
-"""A test letter for `doctor --send-test`: one through each relay of each sender, by the pool that circulars use, outside the account.
+"""A test letter for `doctor --send-test`: through each relay that circulars may go by, by the pool that they use, outside the account.
 
 It is marked as a test in subject and text, carries a token of its own, so that no bounce of it is taken for a letter's, and leaves no
 row, no journal line and no entry in the register.
@@ -78,10 +78,13 @@ class Tried:
 
 
 def ways(settings: Settings) -> list[tuple[str, str]]:
-    """Each sender with each of its relays that the settings have."""
-    return [
-        (key, relay) for key, sender in settings.senders.items() for relay in sender.relays if relay in settings.relays
-    ]
+    """Each sender with each of its relays that the settings have; relays of routes alone once, with the first sender."""
+    own = [(key, relay) for key, sender in settings.senders.items() for relay in dict.fromkeys(sender.relays)]
+    reached = {relay for _, relay in own}
+    others = dict.fromkeys(relay for route in settings.routes.values() for relay in route.relays)
+    first = next(iter(settings.senders), None)
+    by_routes = [(first, relay) for relay in others if relay not in reached] if first is not None else []
+    return [(key, relay) for key, relay in (*own, *by_routes) if relay in settings.relays]
 
 
 def recipient(address: str) -> str:
@@ -99,7 +102,7 @@ def recipient(address: str) -> str:
 async def send(
     settings: Settings, home: Path, clock: Clock, address: str, *, by: str, but: Collection[str] = ()
 ) -> AsyncIterator[Tried]:
-    """Send one test letter each way, one after the other.
+    """Send one test letter each way (see `ways`), one after the other.
 
     Args:
         settings: with the senders and their relays.

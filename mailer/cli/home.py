@@ -79,7 +79,9 @@ def settings(form: FormatOption = Format.TABLE) -> None:
 def doctor(
     send_test: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="send a test letter to this address by each mail server of each sender"),
+        typer.Option(
+            metavar="ADDRESS", help="send a test letter to this address by each mail server, of senders and of routes"
+        ),
     ] = None,
     form: FormatOption = Format.TABLE,
 ) -> None:

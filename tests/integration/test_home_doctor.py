@@ -17,7 +17,7 @@ from mailer.clock import ManualClock, SystemClock
 from mailer.rehearsal.faults import Faults
 from mailer.rehearsal.options import Options, TlsMode
 from mailer.rehearsal.server import Server
-from mailer.settings import Sender, Settings
+from mailer.settings import Route, Sender, Settings
 from tests.support.token_endpoint import answer, token, token_endpoint
 from tests.support.transport_kit import left_alone, relay_to
 
@@ -137,6 +137,24 @@ async def test_each_sender_gets_its_own_test_letter(tmp_path):
         lines = await told(server, tmp_path, senders=(SENDER, other, gone), bounces="plain")
         assert [each.mail_from for each in server.taken] == ["back@office.example", "registry@office.example"]
     assert [line.name for line in lines] == ["test letter sender-1", "test letter sender-2"]
+
+
+async def test_a_relay_of_routes_gets_one_test_letter_too(tmp_path):
+    """A relay that stands in [routes] only is reached, once, and each line says by which relay its letter went."""
+    async with Server(OPTIONS) as own, Server(OPTIONS) as other:
+        settings = Settings(
+            relays={"main": relay_to(own), "far": relay_to(other)},
+            senders={"one": SENDER, "two": SENDER},
+            routes={
+                "a": Route(domains=["a.example"], relay=["far", "main"]),
+                "b": Route(domains=["b.example"], relay="far"),
+            },
+        )
+        clock = ManualClock(dt.datetime(2026, 11, 26, tzinfo=dt.UTC))
+        letters = checkup.trial_letters(settings, tmp_path, clock, "me@x.example", by="Ada", dead=())
+        lines = [f"{each.name}: {each.what}".partition(" to ")[0] async for each in letters]
+        assert lines == ["test letter one: by main", "test letter two: by main", "test letter one: by far"]
+        assert (len(own.taken), len(other.taken)) == (2, 1)
 
 
 async def test_a_sender_that_can_t_write_a_letter_is_told_and_the_others_write_theirs(tmp_path):
