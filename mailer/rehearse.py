@@ -30,6 +30,8 @@ from mailer.circulars.states import CircularState, RecipientState
 from mailer.clock import ManualClock
 from mailer.delivery.batches import Told
 from mailer.delivery.claims import Run
+from mailer.delivery.forecast import Forecast
+from mailer.delivery.foreseen import of_circular
 from mailer.delivery.routes import road_of
 from mailer.delivery.service import Delivery, Progress
 from mailer.dispatch import Sending, sending
@@ -88,12 +90,12 @@ class Duration:
     Attributes:
         first: until each letter had been tried once.
         all: until nothing was left to be tried.
-        relay: the settings of the relay.
+        foreseen: what the settings' paces and limits come to, beside what is being sent from the real home just now.
     """
 
     first: dt.timedelta
     all: dt.timedelta
-    relay: Relay
+    foreseen: Forecast
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,9 @@ async def rehearse(
             if stopped := await _approve(app, stage, circular, waive):
                 return Rehearsed(name_of(circular), stopped)
             relay = _relay_of(settings, circular)
+            async with stage.database.read() as session, app.database.read() as real:
+                row = await circulars.find(session, str(circular.id))
+                seen = await of_circular(session, settings, row, now=clock.now(), lifted=True, others=real)
             script = _playable(faults or Faults(), relay.timeouts)
             options = _options(relay)
             async with Server(options, script, home / _RECORD, clock=clock, ca_file=home / _CA_FILE) as server:
@@ -173,7 +178,7 @@ async def rehearse(
                 stage.settings = _settings(settings, server, limits.patience)
                 run = _Rehearsal(stage, server, clock, circular.id, limits)
                 trouble = await run.play(show)
-            return await _outcome(stage, run, circular, place, relay, trouble)
+            return await _outcome(stage, run, circular, place, seen, trouble)
 
 
 def _options(relay: Relay) -> Options:
@@ -351,7 +356,7 @@ class _Rehearsal:
 
 
 async def _outcome(
-    stage: App, run: _Rehearsal, circular: Circular, place: Path, relay: Relay, trouble: str | None
+    stage: App, run: _Rehearsal, circular: Circular, place: Path, seen: Forecast, trouble: str | None
 ) -> Rehearsed:
     async with stage.database.read() as session:
         report = await reports.build(session, circular.id, at=stage.clock.now(), zone=stage.settings.calendar.timezone)
@@ -369,7 +374,7 @@ async def _outcome(
         report.reference,
         report=report,
         standing=await stage.delivery.progress(circular.id),
-        duration=Duration(run.last_first_try - run.began, run.last_try - run.began, relay),
+        duration=Duration(run.last_first_try - run.began, run.last_try - run.began, seen),
         trouble=trouble,
         letters=count,
         folder=place,

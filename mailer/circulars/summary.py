@@ -1,8 +1,10 @@
 """What a coordinator wants to see of circulars: a line of the listing, and a page on one of them."""
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -35,6 +37,7 @@ class Summary:
         audiences: per audience and language: (audience, To or CC, language, letters), in order.
         not_addressed: States of the audience without addressee: {state_iso3, state, audience, why}.
         trouble: why the audience can't be resolved, if so.
+        finish_by: until when its letters are spread, in the home's zone.
     """
 
     circular: Circular
@@ -46,6 +49,7 @@ class Summary:
     waivers: Sequence[tuple[str, str, str]]
     reminders: Sequence[Circular]
     trouble: str | None = None
+    finish_by: dt.datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The summary for programs."""
@@ -58,6 +62,7 @@ class Summary:
             "date": circular.date.isoformat(),
             "as_of": circular.as_of.isoformat(),
             "reply_by": circular.reply_by.isoformat() if circular.reply_by else None,
+            "finish_by": self.finish_by.isoformat() if self.finish_by else None,
             "sender": circular.sender,
             "languages": list(self.document.languages),
             "letters": self.letters,
@@ -132,6 +137,7 @@ async def summary(session: AsyncSession, circular: Circular, desk: Desk) -> Summ
         waivers=list(waivers),
         reminders=list(children),
         trouble=trouble,
+        finish_by=circular.finish_by and circular.finish_by.astimezone(ZoneInfo(desk.settings.calendar.timezone)),
     )
 
 

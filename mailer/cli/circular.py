@@ -182,6 +182,8 @@ def _facts(seen: "Summary") -> list[str]:
         + (f", replies by {circular.reply_by}" if circular.reply_by else ""),
         f"  template {document.template}, from {circular.sender}, in {', '.join(document.languages)}",
     ]
+    if seen.finish_by:
+        lines.append(f"  its letters are spread until {seen.finish_by:%-d %B %Y, %H:%M}")
     if document.enclosures:
         names = [file.filename for one in document.enclosures for file in one.stored]
         lines.append(f"  enclosures: {', '.join(names) or 'to follow'}")
@@ -195,16 +197,18 @@ def _facts(seen: "Summary") -> list[str]:
 def check(ident: Id, form: FormatOption = Format.TABLE) -> None:
     """Make every letter and list all that is wrong or doubtful."""
 
-    async def work(app: "App") -> "tuple[str, Checked]":
+    async def work(app: "App") -> "tuple[str, Checked, str | None]":
         from mailer.circulars import service
+        from mailer.cli import foretelling
 
         async with app.database.read() as session:
             circular = await service.find(session, ident)
             _only_drafts(circular)
             checked = await service.check(session, circular, app.desk)
-        return service.name_of(circular), checked
+            checked, takes = await foretelling.of_draft(app, session, checked)
+        return service.name_of(circular), checked, takes
 
-    name, checked = with_app(work)
+    name, checked, takes = with_app(work)
     findings = checked.findings
     if form is not Format.TABLE:
         rows = [{**one.as_dict(), "waived": checked.waived.get(one.name)} for one in findings]
@@ -217,6 +221,8 @@ def check(ident: Id, form: FormatOption = Format.TABLE) -> None:
             f"{letters} letters made, the largest {largest / 1000:.0f} KB" if largest else f"{letters} letters planned"
         )
         print(f"{name}: {made}; {_counted(findings)}.")
+        if takes:
+            print(f"If they left now: {takes}")
     if checked.stopping:
         raise typer.Exit(context.LOOK)
 
@@ -346,8 +352,9 @@ def approve(
 ) -> None:
     """Freeze the text and write the letters; killed midway, the same command goes on."""
 
-    async def work(app: "App") -> "Approval":
+    async def work(app: "App") -> "tuple[Approval, Sequence[str]]":
         from mailer.circulars import service
+        from mailer.cli import foretelling
 
         progress = None
         if sys.stderr.isatty():
@@ -355,9 +362,10 @@ def approve(
             def progress(done: int, total: int) -> None:
                 context.err.print(f"{done} of about {total} letters written", end="\r", highlight=False)
 
-        return await service.approve(app.desk, ident, by=app.by, waive=waive or (), why=why, progress=progress)
+        done = await service.approve(app.desk, ident, by=app.by, waive=waive or (), why=why, progress=progress)
+        return done, () if done.stopped else await foretelling.of_approved(app, done.circular.id)
 
-    done = with_app(work)
+    done, foreseen = with_app(work)
     from mailer.letters.languages import NAMES
 
     name = done.circular.reference or str(done.circular.id)
@@ -369,4 +377,6 @@ def approve(
     print("  " + ", ".join(f"{count} in {NAMES[language]}" for language, count in done.by_language.items()))
     if done.not_addressed:
         print(f"  not addressed: {', '.join(one['state'] for one in done.not_addressed)}")
+    for line in foreseen:
+        print(f"  {line}")
     print(f"Next: chancery circular send {name} --expect {done.letters}")

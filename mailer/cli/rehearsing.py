@@ -14,8 +14,8 @@ from mailer.cli.report import ReportFormat
 if TYPE_CHECKING:
     from mailer.rehearse import Duration, Rehearsed
 
-#: Below this no pace was felt; from that on, a day's limit was.
-_A_MOMENT, _HALF_A_DAY = dt.timedelta(seconds=1), dt.timedelta(hours=12)
+#: Below this no pace was felt.
+_A_MOMENT = dt.timedelta(seconds=1)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="number of the draft, or reference")]
 
@@ -94,33 +94,26 @@ def _tell(done: "Rehearsed", form: ReportFormat) -> int:
 
 def _last_lines(done: "Rehearsed", duration: "Duration") -> list[str]:
     """What a person hears after the report."""
+    from mailer.delivery.forecast import length
+
     lines = [f"This was a rehearsal: no letter has left, and the account of {done.name} is as it was.", _pace(duration)]
     if duration.all > duration.first:
-        lines.append(f"The last new try would be {_about(duration.all)} after the beginning.")
+        lines.append(f"The last new try would be {length(duration.all)} after the beginning.")
     if done.unwritten is None:
         lines.append(f"Every letter as a file: {done.folder} ({done.letters}).")
     return lines
 
 
 def _pace(duration: "Duration") -> str:
-    relay = duration.relay
-    limits = [f"{relay.per_minute} a minute"] if relay.per_minute else []
-    if relay.recipients_per_day and duration.first >= _HALF_A_DAY:
-        limits.append(f"{relay.recipients_per_day} addresses a day")
-    if not limits and duration.first < _A_MOMENT:
-        connections = f"{relay.connections} connection{'s' if relay.connections != 1 else ''}"
+    from mailer.delivery.forecast import length
+
+    seen = duration.foreseen
+    if seen.takes is None and duration.first < _A_MOMENT:
+        connections = f"{seen.connections} connection{'s' if seen.connections != 1 else ''}"
         return f"The settings set no pace: it would take as long as {connections} to the mail server need."
-    at = f" at {' and '.join(limits)}" if limits else ""
-    return f"Handing over the letters would take {_about(duration.first)}{at}."
-
-
-def _about(time: dt.timedelta) -> str:
-    """`about 6 minutes`."""
-    seconds = time.total_seconds()
-    if seconds < 60:  # noqa: PLR2004 - seconds, minutes, hours, days
-        return "less than a minute"
-    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= 2 * size or size == 60:  # noqa: PLR2004 - as above
-            count = round(seconds / size)
-            return f"about {count} {word}{'s' if count != 1 else ''}"
-    raise AssertionError  # pragma: no cover - a minute is the last
+    at = f" at {seen.why}" if seen.why else ""
+    beside = ""
+    if seen.beside and seen.takes is not None:
+        others = "another circular" if seen.beside == 1 else f"{seen.beside} other circulars"
+        beside = f"; beside {others} that leave now, {length(seen.takes)}"
+    return f"Handing over the letters would take {length(duration.first)}{at}{beside}."

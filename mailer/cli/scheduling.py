@@ -17,11 +17,16 @@ def schedule(
             metavar="T", help="2006-07-10T09:00 in the home's zone, or with an offset; a day alone: at the home's hour"
         ),
     ],
+    finish_by: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="spread the letters until then, as with `chancery circular send`"),
+    ] = None,
 ) -> None:
     """Have an approved circular start sending at a time; a later call replaces it."""
 
     async def work(application: Any) -> int:
         from mailer.circulars.service import find
+        from mailer.cli import foretelling
         from mailer.schedule import rules, service
 
         calendar = application.settings.calendar
@@ -36,6 +41,9 @@ def schedule(
                 at=application.clock.now(),
                 by=application.by,
             )
+            circular.finish_by = await foretelling.spread_until(application, session, circular, finish_by, begin=moment)
+        for line in await foretelling.of_approved(application, circular.id, begin=moment):
+            print(line)
         print(f"{circular.reference} starts {rules.local(row.due_at, row.zone)}, if `chancery serve` runs then.")
         return context.LATER
 

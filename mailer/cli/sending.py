@@ -1,6 +1,5 @@
 """`chancery circular send | pause | resume | cancel | test`: the verbs that move an approved circular."""
 
-import datetime as dt
 import sys
 from typing import Annotated, Any
 
@@ -35,11 +34,11 @@ def send(
     async def send_now(application: Any) -> int:
         from mailer import dispatch
         from mailer.circulars.states import CircularState
-        from mailer.cli import running
+        from mailer.cli import foretelling, running
         from mailer.errors import HomeBusy
 
         circular_id, sender, letters, begun = await look(application, ident)
-        until = await _foreseen(application, circular_id, sender, letters, finish_by)
+        until = await foretelling.before_sending(application, circular_id, finish_by)
         slept = begun and await _slept(application, circular_id)
         if slept or not begun:
             confirm(letters, expect, f"circular send {ident}")
@@ -66,32 +65,6 @@ def send(
             return running.tell(await application.delivery.progress(circular_id))
 
     raise typer.Exit(context.with_app(work))
-
-
-async def _foreseen(
-    application: Any, circular_id: int, sender: str, letters: int, finish_by: str | None
-) -> dt.datetime | None:
-    """Say how long it will take, and whether it can be ready by *finish_by*; that time, where one was given."""
-    from zoneinfo import ZoneInfo
-
-    from mailer.delivery.forecast import forecast
-    from mailer.errors import BadInput
-    from mailer.schedule import rules
-
-    settings, now = application.settings, application.clock.now()
-    standing = await application.delivery.progress(circular_id)
-    seen = forecast(letters, standing.total, settings.relays[settings.senders[sender].relays[0]])
-    if seen.takes is not None:
-        context.err.print(seen.words(now, ZoneInfo(settings.calendar.timezone)), markup=False, highlight=False)
-    if finish_by is None:
-        return None
-    until: dt.datetime = rules.parse_moment(finish_by, zone=settings.calendar.timezone, at=settings.calendar.at)
-    if until <= now:
-        raise BadInput("that time is over", where=f"--finish-by {finish_by}", remedy="give a later one, or none")
-    if seen.takes is not None and now + seen.takes > until:
-        said = f"By {finish_by} it can't be ready: it leaves as fast as the mail server's pace allows."
-        context.err.print(said, markup=False, highlight=False)
-    return until
 
 
 async def _slept(application: Any, circular_id: int) -> bool:

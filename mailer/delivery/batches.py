@@ -23,13 +23,11 @@ from mailer.delivery import account
 from mailer.delivery.account import Change
 from mailer.delivery.claims import Claim, NoLongerDue, Run, claim, nothing_lapses
 from mailer.delivery.due import WAITING, Waiting, Wanted, waiting
+from mailer.delivery.forecast import IN_TIME
 from mailer.delivery.models import Attempt, Batch
 from mailer.delivery.settling import doubt, given_up, is_cancelled, settle_batch, settle_circular, still_open
 from mailer.delivery.waking import Waking
 from mailer.wake import Call
-
-#: Letters that are to have left by a time are spread over this part of what is left until then: some will take longer.
-_IN_TIME = 0.95
 
 
 class Fenced(Exception):
@@ -279,7 +277,7 @@ class Batches:
                     Recipient.circular_id == circular, Recipient.state.in_((*WAITING, RecipientState.SENDING))
                 )
             )
-        return max(1, left or 0) / ((until - now) * _IN_TIME).total_seconds() * 60
+        return max(1, left or 0) / ((until - now) * IN_TIME).total_seconds() * 60
 
     @staticmethod
     async def _put_back(session: AsyncSession, run: Run, now: dt.datetime) -> None:

@@ -63,6 +63,7 @@ async def build(session: AsyncSession, circular_id: int, *, at: dt.datetime, zon
         not_reminded=await _not_reminded(session, circular_id),
         in_the_way=tuple(await _in_the_way(session, circular)),
         resends_doubtful=circular.on_uncertain == "resend",
+        finish_by=circular.finish_by,
     )
 
 

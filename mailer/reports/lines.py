@@ -135,6 +135,7 @@ class Report:
         parent: the reference of the circular that this is a reminder of.
         schedules: its reminders and its scheduled sending.
         resends_doubtful: it chose that a letter in doubt is sent again by itself.
+        finish_by: its letters are spread until then.
         in_the_way: closed relays and slow domains that its letters wait for now.
         not_reminded: per reminder that was made (`ScheduleLine.what`) and reason: the names of those whom it passed over.
     """
@@ -158,6 +159,7 @@ class Report:
     not_reminded: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     in_the_way: tuple[InTheWay, ...] = field(default=())
     resends_doubtful: bool = False
+    finish_by: dt.datetime | None = None
 
     @cached_property
     def counts(self) -> dict[str, int]:

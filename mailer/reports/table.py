@@ -97,7 +97,10 @@ def sending_words(report: Report) -> str:
         return ""
     first = local_time(report.started_at, report.zone)
     if not report.finished_at or report.state is not CircularState.SENT:
-        return f"Sending began {first} ({report.zone})."
+        spread = (
+            f"; its letters are spread until {local_time(report.finish_by, report.zone)}" if report.finish_by else ""
+        )
+        return f"Sending began {first} ({report.zone}){spread}."
     last = local_time(report.finished_at, report.zone)
     if first == last:
         return f"Sent {first} ({report.zone})."

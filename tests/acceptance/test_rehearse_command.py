@@ -158,9 +158,11 @@ def test_no_folder_is_written_over(home: Home, tmp_path: Path) -> None:
     ],
 )
 def test_the_duration_is_that_of_the_pace(home: Home, per_minute: str, words: str) -> None:
-    """Twelve letters take as long as the relay's limit makes them, on a clock that runs fast."""
+    """Twelve letters take as long as the relay's limit makes them, on a clock that runs fast; the check of a draft says the same."""
     home.variables["CHANCERY_RELAYS__MAIN__PER_MINUTE"] = per_minute
     assert words in home.run("circular", "rehearse", REFERENCE).stdout
+    checked = home.run("circular", "check", DRAFT["reference"]).stdout
+    assert (f"If they left now: 12 letters, {words}; ready at about" in checked) is (per_minute != "0")
 
 
 def test_what_stops_an_approval_stops_the_rehearsal(home: Home) -> None:

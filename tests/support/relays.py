@@ -12,6 +12,7 @@ from lists.kinds import OrganizationKind, Role
 from lists.organizations import Particulars
 from mailer.app import App
 from mailer.circulars import service as circulars
+from mailer.delivery.batches import Watch
 from mailer.dispatch import Sending, sending
 from mailer.settings import Pace, Relay, Route, Settings, Tls
 from mailer.transport.memory import MemoryTransport
@@ -45,9 +46,11 @@ def chosen(
 
 
 @asynccontextmanager
-async def process(app: App, relays: Mapping[str, MemoryTransport]) -> AsyncIterator[Sending]:
+async def process(
+    app: App, relays: Mapping[str, MemoryTransport], *, watch: Sequence[Watch] = ()
+) -> AsyncIterator[Sending]:
     """What sends, over these relays."""
-    async with sending(app, what="test", make_transport=lambda name: Visit(relays[name])) as made:
+    async with sending(app, what="test", make_transport=lambda name: Visit(relays[name]), watch=watch) as made:
         yield made
 
 
