@@ -15,6 +15,7 @@ $(VENV)/.main: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q mailer lists
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.main requirements-test.lock

@@ -83,18 +83,25 @@ class App:
     def hooks(self) -> "Hooks":
         """What reminders do when their circular moves."""
         from mailer.delivery.service import Hooks
-        from mailer.schedule import service as schedule
 
         async def started(session: "AsyncSession", circular: "Circular") -> None:
+            from mailer.schedule import service as schedule
+
             await schedule.plan_reminders(session, circular.id, self.settings.calendar, by=self.by, at=self.clock.now())
 
         async def paused(session: "AsyncSession", circular: "Circular") -> None:
+            from mailer.schedule import service as schedule
+
             await schedule.hold(session, circular.id, by=self.by, at=self.clock.now())
 
         async def resumed(session: "AsyncSession", circular: "Circular") -> None:
+            from mailer.schedule import service as schedule
+
             await schedule.release(session, circular.id, by=self.by, at=self.clock.now())
 
         async def cancelled(session: "AsyncSession", circular: "Circular") -> None:
+            from mailer.schedule import service as schedule
+
             await schedule.cancel(session, circular.id, by=self.by, at=self.clock.now())
 
         return Hooks(started, paused, resumed, cancelled)

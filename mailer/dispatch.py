@@ -9,6 +9,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
@@ -19,7 +21,6 @@ from mailer.circulars.frozen import Frozen
 from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular
 from mailer.circulars.states import CircularState
-from mailer.delivery import archive
 from mailer.delivery.allot import Line, Ways
 from mailer.delivery.attempts import AttemptLog
 from mailer.delivery.batches import Batches, Watch
@@ -40,14 +41,15 @@ from mailer.engine.embedded import Embedded
 from mailer.engine.lock import HomeLock
 from mailer.errors import DatabaseError
 from mailer.homes import refuse_network
-from mailer.replies import service as replies
-from mailer.schedule.firing import Firing
-from mailer.schedule.ticker import Ticker
 from mailer.settings import Bounces, Settings
 from mailer.transport import access
 from mailer.transport.base import Transport
 from mailer.transport.pool import SmtpTransport
 from mailer.wake import Call
+
+if TYPE_CHECKING:  # loaded where they are made: most sendings have neither schedules nor answers
+    from mailer.schedule.firing import Firing
+    from mailer.schedule.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +106,8 @@ async def no_longer_due(session: AsyncSession, circular_id: int, letters: Mappin
     parent = await session.scalar(select(Circular.parent_id).where(*of))
     if parent is None:
         return {}
+    from mailer.replies import service as replies
+
     answered = await replies.answered(session, parent)
     return {letter: "it has answered since" for letter, organization in letters.items() if organization in answered}
 
@@ -115,14 +119,19 @@ class Sending:
     app: App
     engine: Embedded
     delivery: Delivery
-    ticker: Ticker
     _sender: Sender
     _brakes: Brakes
     _recovery: Recovery
     _obstacles: Obstacles
+    _make_ticker: "Callable[[], Ticker]"
     _lines: dict[str, Line] = field(default_factory=dict)
     #: what the processes that died before us had left
     recovered: Recovered = field(default_factory=Recovered)
+
+    @cached_property
+    def ticker(self) -> "Ticker":
+        """What fires schedules; not running yet."""
+        return self._make_ticker()
 
     def stop(self) -> None:
         """Claim nothing more, start no further content, finish what is on the way."""
@@ -145,6 +154,8 @@ class Sending:
     async def _send(self, call: Call) -> None:
         await self._sender(call)
         if self.app.settings.delivery.archive:
+            from mailer.delivery import archive
+
             await archive.keep(self.app.database, int(call.args["circular"]), self._sender.load)
 
     def trouble(self) -> str | None:
@@ -199,7 +210,7 @@ async def sending(
     *,
     what: str,
     make_transport: MakeTransport | None = None,
-    told: Callable[[Firing], None] | None = None,
+    told: "Callable[[Firing], None] | None" = None,
     watch: Sequence[Watch] = (),
     mounts: str | None = None,
 ) -> AsyncIterator[Sending]:
@@ -242,6 +253,8 @@ async def sending(
         )
         built.recovered = recovered
         if app.settings.delivery.archive:
+            from mailer.delivery import archive
+
             await archive.keep_all(app.database, built._sender.load)  # noqa: SLF001 - the root that built it
         try:
             yield built
@@ -259,7 +272,7 @@ def _build(
     journal: Journal,
     recovery: Recovery,
     make_transport: MakeTransport,
-    told: Callable[[Firing], None] | None,
+    told: "Callable[[Firing], None] | None",
     watch: Sequence[Watch],
 ) -> Sending:
     lease = dt.timedelta(seconds=app.settings.delivery.lease)
@@ -327,15 +340,19 @@ def _build(
     async def reconcile() -> None:
         engine.ring()
 
-    ticker = Ticker(
-        app.database,
-        app.clock,
-        _Actions(app, delivery),
-        fire_late=dt.timedelta(seconds=app.settings.calendar.fire_late),
-        reconcile=reconcile,
-        told=told,
-    )
-    return Sending(app, engine, delivery, ticker, handler, brakes, recovery, obstacles, lines)
+    def make_ticker() -> "Ticker":
+        from mailer.schedule.ticker import Ticker
+
+        return Ticker(
+            app.database,
+            app.clock,
+            _Actions(app, delivery),
+            fire_late=dt.timedelta(seconds=app.settings.calendar.fire_late),
+            reconcile=reconcile,
+            told=told,
+        )
+
+    return Sending(app, engine, delivery, handler, brakes, recovery, obstacles, make_ticker, lines)
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
-from pydantic_settings.exceptions import SettingsError as VariableError
 
 from mailer import shipped, tomlfile
 from mailer.errors import SettingsError
 from mailer.settings import Relay, Settings
 from mailer.settings_checks import problems
-from mailer.settings_shape import STAND_INS, Key, Problem, leaves, near, problem_of_shape
+from mailer.settings_shape import PREFIX, STAND_INS, Key, Problem, leaves, near, problem_of_shape
 
 FILE = "chancery.toml"
-PREFIX = "CHANCERY_"
 #: Variables with our prefix that are no settings.
 OTHER_VARIABLES = frozenset({"CHANCERY_HOME", "CHANCERY_COORDINATOR", "CHANCERY_SHARED"})
 HIDDEN = "******"
@@ -186,23 +183,6 @@ class _Merge:
         return next((where for other, where in self.origins.items() if _covers(key[:2], other)), FILE)
 
 
-class _FromEnvironment(BaseSettings, Settings):
-    """What pydantic-settings needs to know of our variables."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid")
-
-
-class _Source(EnvSettingsSource):
-    """Reads the one variable that it is given, whatever the process has."""
-
-    def __init__(self, variable: str, value: str) -> None:
-        self._one = {variable.lower(): value}
-        super().__init__(_FromEnvironment)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return self._one
-
-
 class _Variables:
     """The environment's part."""
 
@@ -229,9 +209,10 @@ class _Variables:
                 continue
             if len(path) > 1 and path[0] in _NAMED:
                 path[1] = self._name(path[0], path[1])
-            try:
-                data = _Source(variable, value)()
-            except VariableError:
+            from mailer.settings_variables import value_of  # pydantic-settings: most processes have no such variable
+
+            data = value_of(variable, value)
+            if data is None:
                 self.problems.append(
                     Problem(tuple(path), "its value can't be read", 'write a list as ["one", "two"]', where=place)
                 )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -10,6 +9,8 @@ from pydantic import BaseModel
 from mailer.settings import Section, Settings
 
 Key = tuple[str, ...]
+#: What environment variables that are settings begin with.
+PREFIX = "CHANCERY_"
 #: Stand-ins for what is missing or wrong, so that the other checks can still be made; never handed out.
 STAND_INS = {"host": "localhost", "name": "-", "address": "nobody@stand-in.example"}
 
@@ -35,6 +36,8 @@ class Problem:
 
 def near(word: str, known: list[str]) -> str:
     """`did you mean host?`, or nothing."""
+    from difflib import get_close_matches
+
     found = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     return f"did you mean {found[0]}?" if found else ""
 

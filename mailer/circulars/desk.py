@@ -1,22 +1,24 @@
 """What the verbs on circulars are handed, and how a circular is found."""
 
 import datetime as dt
-import difflib
 import zoneinfo
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lists.roll import Roll
 from mailer.circulars.keys import Keys
 from mailer.circulars.models import Circular
 from mailer.clock import Clock
 from mailer.database import Sessions
 from mailer.errors import NotAllowedNow, NotFound
 from mailer.settings import Settings
+
+if TYPE_CHECKING:  # sending finds a circular, too
+    from lists.roll import Roll
 
 #: Digits from which on a number is no draft's: both databases count to some two thousand million.
 _LONGEST_NUMBER = 10
@@ -36,7 +38,7 @@ class Desk:
     database: Sessions
     clock: Clock
     settings: Settings
-    roll: Roll
+    roll: "Roll"
     templates: Sequence[Path]
     is_working_day: Callable[[dt.date], bool] = lambda _: True
     unschedule: Callable[[AsyncSession, int], Awaitable[int]] | None = None
@@ -100,6 +102,8 @@ async def find(session: AsyncSession, id_text: str | int) -> Circular:
         for reference in await session.scalars(select(Circular.reference).order_by(Circular.id.desc()).limit(500))
         if reference
     ]
+    import difflib
+
     near = difflib.get_close_matches(text, known, n=2, cutoff=0.6)
     raise NotFound(
         "there is no such circular",

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lists.address import normalise
 from mailer.errors import BadInput, SettingsError
 from mailer.mime.signing import Key, Signer, read_key
 from mailer.settings import Sender, Settings
@@ -96,6 +95,8 @@ class Keys:
 
 def domain_of(sender: Sender) -> str:
     """The domain that answers for a sender's letters: that of its address, unless the settings name one; A-labels, small letters."""
+    from lists.address import normalise
+
     return (sender.dkim.domain or normalise(sender.address).rpartition("@")[2]).lower()
 
 

@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from lists.db import Base, EnumText, UtcDateTime
@@ -154,18 +154,12 @@ class Letter(Base):
     fruitless: Mapped[int] = mapped_column(default=0)
 
 
-_OPEN_SQL = text("state IN ('queued', 'sending', 'deferred')")
-
-
 class Recipient(Base):
     """One address on a letter, with its own outcome."""
 
     __tablename__ = "recipient"
-    __table_args__ = (
-        Index(
-            "ix_recipient_open", "circular_id", "batch", "next_at", sqlite_where=_OPEN_SQL, postgresql_where=_OPEN_SQL
-        ),
-    )
+    # The migration makes it of the open ones only: `postgresql_where` here would load that dialect for every command on SQLite.
+    __table_args__ = (Index("ix_recipient_open", "circular_id", "batch", "next_at"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     letter_id: Mapped[int] = mapped_column(ForeignKey("letter.id"), index=True)

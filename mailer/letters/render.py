@@ -8,8 +8,9 @@ from jinja2 import TemplateError
 from jinja2.runtime import Context
 
 from mailer.errors import Defect, LetterError
-from mailer.letters import clean, sandbox
+from mailer.letters import clean
 from mailer.letters.compiled import COMPOSER, Compiled
+from mailer.letters.environment import environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Renderer:
         self.html, self.text = _passages(compiled.html), _passages(compiled.text)
         self._own = frozenset(compiled.own)
         self._values = dict(compiled.values)
-        self._scope = sandbox.environment(html=False).from_string("").new_context
+        self._scope = environment(html=False).from_string("").new_context
         self._subject = _runner(compiled.subject, html=False)
         self._html = _runner(compiled.html, html=True)
         self._text = _runner(compiled.text, html=False)
@@ -79,7 +80,7 @@ def _runner(source: str, *, html: bool) -> Callable[[Context], Iterator[str] | S
     if "{{" not in source and "{%" not in source:
         whole = (source,)
         return lambda _: whole
-    return sandbox.environment(html=html).from_string(source).root_render_func
+    return environment(html=html).from_string(source).root_render_func
 
 
 _CODE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)

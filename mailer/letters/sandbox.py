@@ -19,9 +19,8 @@ from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, UndefinedErr
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mailer.errors import LetterError
-from mailer.letters import clean
+from mailer.letters.environment import environment
 from mailer.letters.kinds_of_fields import BLOCKS, FILTERS, FLAT, ITEM, PARTS, PRINTABLE, Kind
-from mailer.letters.text_fill import fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +39,6 @@ class Expression:
     block: bool
     where: str
     node: nodes.Expr
-
-
-def environment(*, html: bool) -> ImmutableSandboxedEnvironment:
-    """An environment for what is left per letter: nothing in it but our filters. Its caller cleans the values."""
-    made = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, autoescape=html, keep_trailing_newline=True, cache_size=0
-    )
-    made.globals.clear()
-    made.tests.clear()
-    made.filters.clear()
-    made.filters.update({"percent": clean.percent, "fill": lambda text, first, rest: fill(str(text), first, rest)})
-    return made
 
 
 @functools.cache

@@ -9,7 +9,6 @@
 
 import asyncio
 import contextlib
-import http.client
 import json
 import re
 import socket
@@ -34,6 +33,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _TOKEN_MOST = 8192
 #: answers that ask for another try by themselves
 _LATER = frozenset({408, 425, 429})
+_OK, _TROUBLE_THERE = 200, 500
 
 
 class NoToken(Exception):
@@ -85,6 +85,8 @@ async def ask(oauth: OAuth, secret: str, context: ssl.SSLContext, where: str, *,
     Raises:
         NoToken: there is none to be had.
     """
+    import http.client  # where no token is asked for, it is not needed
+
     exchange = _Exchange(oauth, secret, context)
     try:
         async with asyncio.timeout(wait):
@@ -117,6 +119,8 @@ class _Exchange:
             OSError: the network, TLS, or `cut`.
             HTTPException: the answer is no HTTP.
         """
+        import http.client
+
         connection = http.client.HTTPConnection(self.host, self._port, timeout=_STEP)
         try:
             self._hold(socket.create_connection((self.host, self._port), timeout=_STEP))
@@ -194,9 +198,9 @@ def _read(status: int, body: bytes, host: str, secret: str, where: str) -> Token
             Scope.HOLD,
         )
     answer = _mapping(body)
-    if status != http.HTTPStatus.OK:
+    if status != _OK:
         said = ": ".join(str(answer[key]) for key in ("error", "error_description") if answer.get(key))
-        later = status in _LATER or status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
+        later = status in _LATER or status >= _TROUBLE_THERE
         raise NoToken(
             f"the token endpoint {host} gave no access token ({plain_words(said, secret) or f'answer {status}'})",
             "Try again later" if later else f"Check client_id, client_secret and scope under [{where}]",

@@ -90,8 +90,8 @@ def address(number: int) -> str:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without settings of ours."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("CHANCERY_")}
+    """This process's environment without settings of ours, and without any that has Python compile us anew for each command."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("CHANCERY_", "PYTHON"))}
     return {**kept, "NO_COLOR": "1", "COLUMNS": "160", **more}
 
 

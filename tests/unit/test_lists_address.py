@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lists import address
 from lists.address import Parsed, display_name, normalise, parse_many, read_many
 from lists.errors import BadInput
 from tests.support.corpora import corpus
@@ -159,3 +160,18 @@ def test_hostile_envelopes_are_refused_or_harmless():
         assert not any(c in address for c in '\r\n\0 \t<>,;()"[]\\')
     for text in _cases(corpus("hostile"))["envelope"]:
         assert all("evil" not in one.address or one.address == "b@evil.test" for one in read_many(text)[0])
+
+
+@given(
+    st.from_regex(address._PLAIN, fullmatch=True)
+    | st.from_regex(rf"a@b\.({'|'.join(address._RESERVED)})", fullmatch=True)
+)
+def test_the_plainest_addresses_are_those_that_the_validator_passes(text: str):
+    """What is taken without asking the validator is taken by it, too, and in the same form; what it reserves is asked about."""
+    try:
+        asked = address._validated(text)
+    except BadInput:
+        with pytest.raises(BadInput):
+            normalise(text)
+    else:
+        assert normalise(text) == asked
