@@ -1,8 +1,7 @@
 """Fair between circulars: a small one never waits behind a large one, neither for tokens nor for a connection."""
 
-import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mailer.clock import Clock
@@ -125,32 +124,27 @@ class Turnstile:
 
     def __init__(self) -> None:
         self._inside = 0
-        #: circular -> its letters that wait; the first circular is next
-        self._queues: dict[int, deque[asyncio.Future[None]]] = {}
+        #: circular -> its letters that wait, each as what to call; the first circular is next
+        self._queues: dict[int, deque[Callable[[], None]]] = {}
 
-    async def enter(self, circular: int, most: int) -> None:
-        """Wait for a place; *most* letters are inside at once."""
+    def enter(self, circular: int, most: int, go: Callable[[], None]) -> None:
+        """Call *go* once there is a place, now or as others leave; *most* letters are inside at once."""
         if self._inside < most and not self._queues:
             self._inside += 1
-            return
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(circular, deque()).append(place)
-        try:
-            await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self.leave()
-            raise
+            go()
+        else:
+            self._queues.setdefault(circular, deque()).append(go)
 
     def leave(self) -> None:
         """Give the place to the next circular's next letter."""
-        while self._queues:
-            circular = next(iter(self._queues))
-            queue = self._queues.pop(circular)
-            place = queue.popleft()
-            if queue:
-                self._queues[circular] = queue  # behind the others
-            if not place.done():
-                place.set_result(None)
-                return
-        self._inside -= 1
+        if not self._queues:
+            self._inside -= 1
+            return
+        circular = next(iter(self._queues))
+        queue = self._queues[circular]
+        go = queue.popleft()
+        if not queue:
+            del self._queues[circular]
+        elif len(self._queues) > 1:
+            self._queues[circular] = self._queues.pop(circular)  # behind the others
+        go()

@@ -95,7 +95,7 @@ class Judge:
         self._resend, self._strikes, self._chance = resend, strikes, chance
         self._lease = dt.timedelta(seconds=settings.lease)
 
-    def not_composed(self, claim: Claim, error: Exception) -> Told:
+    def not_composed(self, claim: Claim, error: BaseException) -> Told:
         """The end of an attempt at a letter that could not be made: refused, for a person to see."""
         changes = tuple(
             self._change(claim, target, RecipientState.REFUSED, why=f"the letter could not be made: {error}")
@@ -127,7 +127,15 @@ class Judge:
         )
 
     def told(
-        self, claim: Claim, results: Sequence[Result], *, left: dt.datetime | None, sha256: str, held: bool
+        self,
+        claim: Claim,
+        results: Sequence[Result],
+        *,
+        left: dt.datetime | None,
+        sha256: str,
+        held: bool,
+        size: int = 0,
+        seconds: float | None = None,
     ) -> Told:
         """The end of an attempt.
 
@@ -137,6 +145,8 @@ class Judge:
             left: when its content began; None: it did not.
             sha256: of the bytes.
             held: we ourselves did not let content start.
+            size: octets of the letter.
+            seconds: from the start of the content to the relay's last word.
         """
         if left:
             self._strikes.pop(claim.letter, None)
@@ -154,7 +164,7 @@ class Judge:
             for target in claim.targets
         )
         place = next((result.place for result in results if result.place), None)
-        return Told(claim, changes, left, digest, fruitless=fruitless, place=place)
+        return Told(claim, changes, left, digest, fruitless, size, seconds, place)
 
     def _is_poison(self, claim: Claim, *, relay: bool) -> bool:
         """Whether it is this letter, and not the relay, for which no content starts; *relay*: the relay was blamed."""

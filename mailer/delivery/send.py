@@ -15,29 +15,26 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from mailer.circulars.compose import Composed, compose, merge, sign
 from mailer.circulars.frozen import Frozen
 from mailer.clock import Clock
-from mailer.delivery.allot import Allotment, Line, Ways
+from mailer.delivery.allot import Allotment, Ways
 from mailer.delivery.batches import Batches, Fenced, Told
 from mailer.delivery.claims import Claim, Run
 from mailer.delivery.due import NOTHING, Wanted
 from mailer.delivery.journal import Journal
 from mailer.delivery.judging import Judges
 from mailer.delivery.obstacles import Obstacles
-from mailer.errors import ChanceryError, DatabaseError, JournalError
+from mailer.delivery.passage import Desk, Passages
+from mailer.errors import ChanceryError, DatabaseError
 from mailer.settings import Delivery
-from mailer.transport.base import Envelope, Fate, Held, Rcpt, Result, Scope
 from mailer.wake import Call
 
 log = logging.getLogger(__name__)
 
 #: How often a turn that the database refused is tried again, and how long we wait between, in seconds.
 _TURN_TRIES, _TURN_WAIT = 5, 1.0
-#: Seconds for which a turn waits for more letters to land, once one has.
-_STRAGGLERS = 0.5
 
 
 @dataclass
@@ -154,12 +151,12 @@ class Sender:
 
 
 class _BatchRun:
-    """One run of one batch; also the gate through which its letters' contents pass."""
+    """One run of one batch."""
 
     def __init__(self, sender: Sender, run: Run, frozen: Frozen, ways: Ways, key: str) -> None:
-        self._of, self._run, self._frozen, self._ways, self._key = sender, run, frozen, ways, key
+        self._of, self._run, self._ways, self._key = sender, run, ways, key
         self._lease = dt.timedelta(seconds=sender.settings.lease)
-        self._judges = Judges(
+        judges = Judges(
             clock=sender.clock,
             settings=sender.settings,
             ways=ways,
@@ -167,48 +164,35 @@ class _BatchRun:
             strikes=sender.strikes,
             chance=sender.chance,
         )
-        self._flying: set[asyncio.Task[Told]] = set()
-        self._told: list[Told] = []
-        self._begun: dict[str, dt.datetime] = {}
-        #: seconds from the start of the content to the relay's last word, of attempts that are not yet told
-        self._took: dict[str, float] = {}
-        self._held: set[str] = set()
-        self._digests: dict[str, str] = {}
+        self._passages = Passages(
+            Desk(
+                circular=run.circular,
+                frozen=frozen,
+                ways=ways,
+                judges=judges,
+                clock=sender.clock,
+                journal=sender.journal,
+                hindrance=self._hindrance,
+                unrecorded=sender.unrecorded,
+                signing=sender.signing,
+            )
+        )
         self._claimed = 0
         #: the last claim found nothing more that is due, or the work of others waits for our place
         self._exhausted = False
         #: what the last claim met: until when a pace, or a closed relay, allows nothing
         self._allotted = Allotment()
-        self._pace_of_run: tuple[int, float] = (0, 0.0)
+        #: letters that had landed at the last turn, and when the first did
+        self._landed, self._first_landing = 0, 0.0
         self._turns = asyncio.Lock()
         self._beat()
 
-    # --- the gate -------------------------------------------------------------------------------------------------
-
-    def before_content(self, attempt: str, replies: Sequence[Result]) -> None:
-        """Let content start, or raise `Held`."""
-        now = self._of.clock.now()
+    def _hindrance(self, now: dt.datetime) -> str | None:
+        """Why no content may start."""
         reason = self._of.brakes.reason(self._run.circular)
         if reason is None and (now > self._fence_wall or self._of.clock.running() > self._fence_running):
-            reason = "this run has shown no sign of life for too long"
-        if reason is None:
-            self._of.unrecorded.add(attempt)
-            try:
-                self._of.journal.begun(attempt, now, replies, self._digests.get(attempt))
-            except JournalError as error:
-                self._of.unrecorded.discard(attempt)
-                reason = str(error)
-        if reason is not None:
-            self._held.add(attempt)
-            raise Held(reason)
-        self._begun[attempt] = now
-
-    def after_reply(self, attempt: str, results: Sequence[Result]) -> None:
-        """Note the relay's last word."""
-        now = self._of.clock.now()
-        self._of.journal.answered(attempt, now, results)
-        if (begun := self._begun.get(attempt)) is not None:
-            self._took[attempt] = (now - begun).total_seconds()
+            return "this run has shown no sign of life for too long"
+        return reason
 
     def _beat(self) -> None:
         half = self._lease / 2
@@ -220,45 +204,57 @@ class _BatchRun:
     async def fly(self) -> None:
         """Work until nothing of the batch is due; then let go of it."""
         beat = asyncio.create_task(self._beats())
+        passages = self._passages
         try:
             while True:
-                claims = await self._turn(self._room())
-                self._flying |= {asyncio.create_task(self._send(claim)) for claim in claims}
-                if not self._flying:
+                landed = passages.landed
+                passages.begin(await self._turn(self._room()))
+                if passages.flying:
+                    await self._land(landed)
+                elif not passages.partial:
                     break
-                await self._land()
+                if passages.partial:  # its other recipients' turn
+                    passages.partial = self._exhausted = False
         except Fenced:
             log.info("run-fenced", extra={"circular": self._run.circular, "batch": self._run.batch})
         finally:
             beat.cancel()
             with suppress(asyncio.CancelledError):
                 await beat
-            while self._flying:  # content that has begun is finished, whatever happened to us
-                await self._land()
-            await self._leave()
+            while passages.flying:  # content that has begun is finished, whatever happened to us
+                await passages.wait(0, passages.landed)
+            if passages.failure is None:
+                await self._leave()
+        if passages.failure is not None:
+            # what some letter met is not known: it is not put back, but in doubt once the lease is over
+            with suppress(Fenced):
+                await self._turn(0)
+            raise passages.failure
 
     def _room(self) -> int:
         """How many letters may be claimed now."""
         if self._claimed and self._of.crowded(self._key):  # not before a slice has left: else nobody would get anywhere
             self._exhausted = True
         blocked = self._exhausted or self._of.brakes.reason(self._run.circular) or self._of.journal.broken
-        if blocked:
+        if blocked or self._passages.failure is not None:
             return 0
-        most = max(self._ways.lanes, min(self._of.settings.slice, self._fits()))
-        return max(0, most - len(self._flying))
+        return max(0, self._most() - self._passages.flying)
+
+    def _most(self) -> int:
+        """How many letters may be claimed and not have landed."""
+        return max(self._ways.lanes, min(self._of.settings.slice, self._fits()))
 
     def _fits(self) -> int:
         """Letters that fit in a quarter of the lease at the measured pace; before any is measured, one per connection."""
-        landed, since = self._pace_of_run
-        if not landed:
+        if not self._landed:
             return self._ways.lanes
-        seconds = max(self._of.clock.running() - since, 0.001)
-        return int(landed / seconds * self._lease.total_seconds() / 4)
+        seconds = max(self._of.clock.running() - self._first_landing, 0.001)
+        return int(self._landed / seconds * self._lease.total_seconds() / 4)
 
     async def _turn(self, room: int) -> list[Claim]:
         async with self._turns:
             made = await self._allot(room)
-            told, self._told = self._told, []
+            told, self._passages.told = self._passages.told, []
             fence = (self._of.clock.now(), self._of.clock.running())
             claims: list[Claim] = []
             try:
@@ -268,7 +264,7 @@ class _BatchRun:
                 self._exhausted = True
                 raise
             except BaseException:
-                self._told = told + self._told
+                self._passages.told = told + self._passages.told
                 self._exhausted = True
                 raise
             finally:
@@ -307,7 +303,7 @@ class _BatchRun:
         shut = self._ways.shut(made)
         if not shut:
             made = self._allotted
-        told, self._told = self._told, []
+        told, self._passages.told = self._passages.told, []
         try:
             await self._of.batches.leave(
                 self._run, told, now=self._of.clock.now(), not_before=made.until, everywhere=made.everywhere
@@ -332,72 +328,10 @@ class _BatchRun:
             except DatabaseError as error:
                 log.warning("beat-failed", extra={"reason": str(error)})
 
-    async def _land(self) -> None:
-        """Wait until enough letters have landed for a turn to be worth while."""
-        lanes = self._ways.lanes
-        enough = max(1, min(self._of.settings.slice // 2, len(self._flying) - lanes // 2))
-        landed = 0
-        while self._flying and landed < enough:
-            patience = _STRAGGLERS if landed else None
-            done, self._flying = await asyncio.wait(self._flying, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
-                break
-            ended = [task.result() for task in done]
-            self._told += ended
-            if any(told.claim.partial for told in ended):
-                self._exhausted = False  # its other recipients' turn
-            landed += len(done)
-        count, since = self._pace_of_run
-        self._pace_of_run = (count + landed, since or self._of.clock.running())
-
-    # --- one letter -----------------------------------------------------------------------------------------------
-
-    async def _send(self, claim: Claim) -> Told:
-        line = self._ways.line(claim.relay)
-        await line.turnstile.enter(self._run.circular, 2 * line.transport.lanes)
-        try:
-            rest = self._ways.rests(claim)
-            told = self._judges.of(line.name).not_now(claim, rest) if rest else await self._hand_over(claim, line)
-        finally:
-            line.turnstile.leave()
-            self._ways.landed(claim)
-        self._ways.spent(claim, left=told.left is not None)
-        return told
-
-    async def _hand_over(self, claim: Claim, line: Line) -> Told:
-        try:
-            composed = await self._compose(claim)
-        except Exception as error:  # one letter that can't be made must not stop the others; it is told, by name
-            log.exception("compose-failed", extra={"letter": claim.letter})
-            return self._judges.of(line.name).not_composed(claim, error)
-        envelope = Envelope(
-            attempt=claim.attempt,
-            sender=line.reverse_path(self._frozen, claim.token),
-            recipients=tuple(Rcpt(target.id, target.address) for target in claim.targets),
-            envid=claim.token,
-        )
-        self._digests[claim.attempt] = composed.sha256
-        try:
-            results = await line.transport.send(envelope, composed.payload, self)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # a defect of ours: whether the relay has the letter is unknown once content began
-            log.exception("transport-failed", extra={"letter": claim.letter})
-            fate = Fate.UNCERTAIN if claim.attempt in self._begun else Fate.NOT_TRIED
-            results = [
-                Result(target.id, fate, Scope.LETTER, None, f"our program failed ({error})") for target in claim.targets
-            ]
-        held = claim.attempt in self._held
-        self._held.discard(claim.attempt)
-        del self._digests[claim.attempt]
-        left = self._begun.pop(claim.attempt, None)
-        told = self._judges.of(line.name).told(claim, results, left=left, sha256=composed.sha256, held=held)
-        return replace(told, size=composed.size, seconds=self._took.pop(claim.attempt, None))
-
-    async def _compose(self, claim: Claim) -> Composed:
-        """The letter; a signature is made in a thread, so that other letters need not wait for it."""
-        signer = self._frozen.signer
-        if signer is None:
-            return compose(self._frozen, claim.row)
-        merged = merge(self._frozen, claim.row)
-        return await asyncio.get_running_loop().run_in_executor(self._of.signing, sign, merged, signer)
+    async def _land(self, since: int) -> None:
+        """Wait until enough letters have landed for a turn to be worth while; *since*: how many had at the last one."""
+        half, flying = self._of.settings.slice // 2, self._passages.flying
+        few = max(self._ways.lanes // 2, flying - half, 0 if self._exhausted else self._most() - half)
+        await self._passages.wait(few, since)
+        self._first_landing = self._first_landing or self._of.clock.running()
+        self._landed = self._passages.landed

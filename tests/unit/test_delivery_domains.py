@@ -1,8 +1,8 @@
 """What a domain's answers make of its pace, and who shares tokens and places with whom."""
 
-import asyncio
 import datetime as dt
 from collections import Counter
+from functools import partial
 
 from mailer.clock import ManualClock
 from mailer.delivery.domains import Domains, domain_of
@@ -98,33 +98,18 @@ async def test_what_is_not_used_goes_to_the_others(clock: ManualClock) -> None:
     assert (await shares.take(2, 6, 60))[0] == 6
 
 
-async def test_places_are_given_in_turn() -> None:
+def test_places_are_given_in_turn() -> None:
     """With two places, a circular with ten letters that wait does not keep back one with two."""
-    turnstile, order_of = Turnstile(), []
-
-    async def pass_through(circular: int) -> None:
-        await turnstile.enter(circular, 2)
-        order_of.append(circular)
-        await asyncio.sleep(0)
-        turnstile.leave()
-
-    await asyncio.gather(*(pass_through(1) for _ in range(10)), *(pass_through(2) for _ in range(2)))
-    assert sorted(order_of) == [1] * 10 + [2] * 2
-    assert order_of.index(2) <= 4
-    assert order_of[:7].count(2) == 2
-
-
-async def test_a_letter_that_is_called_off_leaves_its_place() -> None:
-    """One that is cancelled while it waits, or just when it got its place, keeps nobody out."""
     turnstile = Turnstile()
-    await turnstile.enter(1, 1)
-    waiting = [asyncio.create_task(turnstile.enter(1, 1)) for _ in range(2)]
-    await asyncio.sleep(0)
-    waiting[0].cancel()
-    turnstile.leave()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    turnstile.leave()
-    await asyncio.wait_for(turnstile.enter(2, 1), 5)
+    inside: list[int] = []
+    for circular in [1] * 10 + [2] * 2:
+        turnstile.enter(circular, 2, partial(inside.append, circular))
+    assert inside == [1, 1]
+    for _ in range(12):
+        turnstile.leave()
+    assert inside == [1, 1, 1, 2, 1, 2, *[1] * 6]
+    turnstile.enter(2, 1, partial(inside.append, 2))
+    assert inside[12:] == [2]
 
 
 def test_the_route_that_names_a_domain_best_decides() -> None:
