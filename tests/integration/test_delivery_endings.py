@@ -17,14 +17,14 @@ from mailer.circulars import rows as circular_rows
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery import send as sending_of_batches
-from mailer.delivery.batches import Batches, Told
+from mailer.delivery.batches import Batches, Told, call_for
 from mailer.delivery.claims import Run
 from mailer.delivery.due import NOTHING, Wanted
 from mailer.delivery.journal import SUFFIX, Journal, boot_id
 from mailer.delivery.models import Attempt, Outcome
 from mailer.engine import embedded
 from mailer.errors import ChanceryError, DatabaseError
-from mailer.transport.base import Envelope, Fate, Rcpt, Reply, Result, Scope
+from mailer.transport.base import Envelope, Fate, Gate, Landed, Payload, Rcpt, Reply, Result, Scope
 from mailer.transport.memory import MemoryTransport
 from mailer.transport.verdict import Gone, Phase
 from tests.support.approved import (
@@ -255,3 +255,28 @@ async def test_a_journal_is_kept_for_outcomes_that_no_transaction_took(
     assert await states(database, circular) == {"office001@org.example": "accepted"}
     assert len(relay.received) == 1
     assert not list((tmp_path / "journal").glob(f"*{SUFFIX}"))
+
+
+class Forgetful(MemoryTransport):
+    """A transport with a fault of ours: it has letters that it says nothing of."""
+
+    def post(self, envelope: Envelope, payload: Payload, gate: Gate, landed: Landed) -> None:
+        forgotten = "office01" in envelope.recipients[0].address
+        super().post(envelope, payload, gate, lambda outcome: landed([] if forgotten else outcome))
+
+
+async def test_a_letter_of_which_we_know_nothing_is_not_put_back(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Where our own program can't say what became of a letter that left, it stops, and the letter is in doubt: it is not sent again."""
+    app, circular = await office(database, clock, tmp_path, [["office01@x.test"], ["office02@x.test"]])
+    relay = Forgetful()
+    async with running(app, relay) as made:
+        await made.delivery.start(circular, by="anna")
+        with pytest.raises(KeyError):
+            await made._sender(call_for(circular, 1))
+    assert await states(database, circular) == {"office01@x.test": "sending", "office02@x.test": "accepted"}
+    clock.advance(dt.timedelta(seconds=app.settings.delivery.lease + 1))
+    await again(app, relay)
+    assert (await states(database, circular))["office01@x.test"] in {"accepted", "uncertain"}
+    assert set(copies(relay).values()) == {1}
