@@ -78,16 +78,23 @@ async def approve(
 
     Raises:
         NotPermitted: a second person has to approve.
-        NotAllowedNow: it is approved, sent or cancelled already.
+        NotAllowedNow: it is approved, sent or cancelled already, or somebody else was quicker to approve it.
         BadInput: a waiver names no finding, or one that can't be waived, or has no reason.
     """
     if waive and not (why or "").strip():
         raise BadInput("a reason is needed", where="--waive", remedy='say it with --why "..."')
     findings: list[Finding] = []
+    quicker = False
     for _ in range(_TRIES):
         async with desk.database.read() as session:
             circular = await find(session, id_text)
             _permit(circular, desk, by)
+            if quicker and circular.state == CircularState.FREEZING:
+                raise NotAllowedNow(
+                    f"{circular.approved_by} approves it just now",
+                    where=name_of(circular),
+                    remedy="look again in a moment; if that was broken off, approve again",
+                )
             checked = await check(session, circular, desk) if circular.state == CircularState.DRAFT else None
         if checked is not None:
             findings = checked.findings
@@ -95,7 +102,8 @@ async def approve(
             left = not_waived(findings, {*checked.waived, *new})
             if left:
                 return Approval(circular, left, findings, not_addressed=checked.not_addressed)
-            if not await _begin(desk, circular, checked, new, by):
+            quicker = not await _begin(desk, circular, checked, new, by)
+            if quicker:  # or the draft or the lists were changed meanwhile: then look again
                 continue
         await _write_rows(desk.database, circular.id, progress)
         if await seal(desk.database, desk.clock, circular.id, by=by):
