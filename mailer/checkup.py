@@ -104,6 +104,8 @@ async def look(
     line = await database(home, loaded.settings)
     yield line
     if line.light is Light.GREEN:
+        async for one in server(home, loaded.settings, clock):
+            yield one
         async for one in held(home, loaded.settings):
             yield one
     if not loaded.settings.relays:
@@ -273,6 +275,19 @@ async def database(home: Path, settings: Settings) -> Line:
         return Line("database", Light.GREEN, f"schema {schema.latest()}, can be written")
     except ChanceryError as error:
         return _red("database", error)
+
+
+async def server(home: Path, settings: Settings, clock: Clock) -> AsyncIterator[Line]:
+    """What is to be said of the server that keeps the database, where there is one."""
+    opened = Database(database_url(home, settings))
+    try:
+        if not opened.sqlite:
+            from mailer import database_checkup
+
+            async for line in database_checkup.server(opened, clock, dt.timedelta(seconds=settings.delivery.lease)):
+                yield line
+    finally:
+        await opened.close()
 
 
 async def held(home: Path, settings: Settings) -> AsyncIterator[Line]:
