@@ -19,6 +19,13 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _HOST = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
+#: What we may call ourselves: a domain of at least two labels, or an address in brackets (RFC 5321, 4.1.4).
+_HELO = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+"
+    r"|\[(?:[0-9.]{7,15}|IPv6:[0-9A-Fa-f:.]{2,45})\]"
+)
+#: Octets before the @ of an address at the most; characters of a letter's token with the + before it.
+_LOCAL_MOST, _TOKEN = 64, 27
 #: Presets of providers that want the mailbox itself as the envelope's sender.
 _OWN_MAILBOX = frozenset({"microsoft365", "google"})
 #: Port 465 is TLS from the first byte (RFC 8314, 3.3); 587 and 25 begin in clear text.
@@ -38,6 +45,7 @@ def problems(settings: Settings) -> Iterator[Problem]:
     for name, sender in settings.senders.items():
         yield from _sender(("senders", name), sender, list(settings.relays))
     yield from _one_mailbox(settings)
+    yield from _room_for_tokens(settings)
     yield from _signed_twice(settings)
     yield from _routes(settings)
     for name, issuer in settings.issuers.items():
@@ -101,6 +109,12 @@ def _relay(key: Key, relay: Relay) -> Iterator[Problem]:
                 "it is empty, or holds characters that can't be seen",
                 "write it again, or delete the line",
             )
+    if relay.helo is not None and relay.helo.strip() and relay.helo.isprintable() and not _HELO.fullmatch(relay.helo):
+        yield Problem(
+            (*key, "helo"),
+            f"{relay.helo!r} is no full name of a machine, and mail servers may turn us away for it",
+            "write it such as circulars.example.org, or delete the line",
+        )
     yield from (_token if relay.by_token else _password)(key, relay)
 
 
@@ -279,6 +293,19 @@ def _one_mailbox(settings: Settings) -> Iterator[Problem]:
                     "delete it, or make sure that the login may send as that mailbox",
                     stops=False,
                 )
+
+
+def _room_for_tokens(settings: Settings) -> Iterator[Problem]:
+    """Senders whose address for bounces is too long for the token that each letter adds to it (RFC 5321, 4.5.3.1.1)."""
+    for name, sender in settings.senders.items():
+        kinds = {settings.relays[one].bounces for one in sender.relays if one in settings.relays}
+        local = (sender.bounces or sender.address).rpartition("@")[0]
+        if Bounces.TOKEN in kinds and len(local.encode()) + _TOKEN > _LOCAL_MOST:
+            yield Problem(
+                ("senders", name, "bounces"),
+                f"with the {_TOKEN} characters that each letter adds, more than {_LOCAL_MOST} stand before the @",
+                'name a shorter address for bounces, or set bounces = "plain" for the relay',
+            )
 
 
 def _relays(key: Key, named: Sequence[str], relays: list[str]) -> Iterator[Problem]:

@@ -178,7 +178,8 @@ async def test_a_relay_that_reads_slowly_costs_no_memory(tmp_path, tls):
     tail = memoryview(bytes(32_000_000))
     rules = [{"at": "content", "do": "stall", "after_bytes": 100_000}]
     async with Server(Options(tls=tls), Faults.from_rules(rules)) as server:
-        transport = SmtpTransport("main", relay_to(server, timeouts=HASTY), home=tmp_path, clock=SystemClock())
+        patience = dict.fromkeys(HASTY, 10_000) | {"block": 0.6}  # the others' patience does not matter
+        transport = SmtpTransport("main", relay_to(server, timeouts=patience), home=tmp_path, clock=SystemClock())
         task = asyncio.create_task(transport.send(envelope(), Payload(HEAD, (tail,)), Account()))
         await server.reached("content")
         wire = next(iter(transport._carrying.values()))._wire
@@ -218,6 +219,38 @@ async def test_a_fault_in_any_phase_is_told_truthfully(tmp_path, at, do, meant):
     assert len(gate.begun) == (meant.startswith("uncertain"))
     assert len(server.taken) <= (at == "reply" or do == "overlong")
     assert len(server.received) <= (at in {"dot", "reply"})
+
+
+@pytest.mark.parametrize(
+    ("phase", "at", "meant"),
+    [
+        ("greeting", "connect", "not-tried relay"),
+        ("command", "ehlo", "not-tried relay"),
+        ("command", "mail", "not-tried relay"),
+        ("command", "rcpt", "not-tried relay"),
+        ("data", "data", "not-tried relay"),
+        ("final", "dot", "uncertain letter"),
+    ],
+)
+async def test_each_phase_has_a_patience_of_its_own(tmp_path, phase, at, meant):
+    """Its own setting ends the wait, however patient the others are; after the last dot the letter is in doubt, and no second copy leaves."""
+    settings = {"timeouts": dict.fromkeys(HASTY, 10_000) | {phase: 0.3}}
+    async with asyncio.timeout(60):
+        results, server = await one(tmp_path, [{"at": at, "do": "stall"}], settings=settings)
+    assert fates(results) == [meant]
+    assert server.record.phases["mail"] <= 1
+    assert len(server.taken) == 0
+
+
+async def test_our_name_is_the_one_of_the_settings_or_our_address(tmp_path):
+    """Before and after TLS, and after the login, EHLO has a full name or an address in brackets."""
+    options = Options(tls=TlsMode.STARTTLS, user="u", password="p", record_all=True)
+    for settings, name in (({}, "[127.0.0.1]"), ({"helo": "circulars.office.example"}, "circulars.office.example")):
+        _, server = await one(tmp_path, settings=settings, options=options)
+        said = [
+            event["line"] for event in server.events if event["kind"] == "command" and "HLO" in event["line"].upper()
+        ]
+        assert said == [f"EHLO {name}"] * 3
 
 
 @pytest.mark.parametrize(

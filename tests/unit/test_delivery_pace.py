@@ -1,6 +1,7 @@
 """The pace of a relay, and when a deferred recipient is tried again."""
 
 import datetime as dt
+import itertools
 
 import pytest
 from hypothesis import given
@@ -94,6 +95,19 @@ def test_waits_grow_and_stay_within_bounds(tries: int, chance: float) -> None:
     assert again is not None
     planned = min(settings.first_retry * 2 ** (tries - 1), settings.longest_retry)
     assert planned <= (again - start).total_seconds() <= planned * 1.2
+
+
+def test_the_schedule_of_tries_is_that_of_a_mail_server() -> None:
+    """Without settings: the first new try after a quarter of an hour at least, each wait twice the last, up to hours, for four to five days."""
+    start, settings = dt.datetime(2006, 7, 7, tzinfo=dt.UTC), Delivery()
+    times, tries = [start], 1
+    while again := next_try(settings, tries=tries, first_at=start, now=times[-1], chance=lambda: 0.0):
+        times.append(again)
+        tries += 1
+    waits = [(later - earlier) / dt.timedelta(minutes=1) for earlier, later in itertools.pairwise(times)]
+    assert waits[:6] == [15, 30, 60, 120, 240, 240]
+    assert dt.timedelta(days=4) <= times[-1] - start <= dt.timedelta(days=5)
+    assert 20 <= len(times) <= 40
 
 
 @pytest.mark.parametrize(("days", "expired"), [(3.9, False), (4, True), (9, True)])

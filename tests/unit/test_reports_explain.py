@@ -29,7 +29,8 @@ R = RecipientState
         (R.REFUSED, 552, "5.2.2", "mailbox is full", Step.FULL),
         (R.REFUSED, 552, "5.3.4", "too large for the mail server", Step.SIZE),
         (R.REFUSED, 550, "5.7.1", "does not allow our letters", Step.SENDER),
-        (R.REFUSED, 550, "5.7.26", "a rule of its own", Step.SENDER),
+        *((R.REFUSED, 550, f"5.7.{code}", "a rule of its own", Step.SENDER) for code in (25, 26, 27, 29, 515)),
+        (R.REFUSED, 553, "5.6.7", "no address with such characters", Step.ADDRESS),
         (R.REFUSED, 599, None, "refused it", Step.ADDRESS),
         (R.EXPIRED, 452, "4.2.2", "given up after many tries: the mailbox is full", Step.FULL),
         (R.EXPIRED, 451, None, "another try later", Step.TELEPHONE),
@@ -55,6 +56,8 @@ def test_our_own_reason_is_told_where_no_relay_spoke():
     """A withheld or refused address without a reply says why in the account's words."""
     assert explain(R.WITHHELD, why="the contact has ended").what == "not written to: the contact has ended"
     assert "head too long" in explain(R.REFUSED, why="head too long").what
+    assert explain(R.REFUSED, why="head too long").step is Step.TELEPHONE
+    assert explain(R.REFUSED, why="no such characters (5.6.7)").step is Step.ADDRESS
 
 
 def test_every_state_has_words():

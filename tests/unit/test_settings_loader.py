@@ -388,6 +388,10 @@ def test_one_problem_of_a_token(tmp_path: Path, old: str, new: str, said: str):
         ('username = "u"\npassword = "p\\r\\nRSET"', "main.password: it holds a line break"),
         ('username = "u"\npassword = "p\\u0000"', "main.password: it holds a line break or another control"),
         ('helo = "a\\r\\nRSET"', "main.helo: it is empty, or holds characters"),
+        ('helo = "mailhost"', "main.helo: 'mailhost' is no full name of a machine"),
+        ('helo = "-a.example"', "main.helo: '-a.example' is no full name"),
+        ('helo = "a_b.example"', "main.helo: 'a_b.example' is no full name"),
+        ('helo = "[localhost]"', "main.helo: '[localhost]' is no full name"),
         ('username = "u"\npassword_file = "a\\u0000b"', "main.password_file: it is empty, or holds characters"),
         ('ca_file = "a\\r\\nb"', "main.ca_file: it is empty, or holds characters"),
         ('oauth = { ca_file = "" }', "main.oauth.ca_file: it is empty, or holds characters"),
@@ -400,6 +404,18 @@ def test_one_problem_of_a_login(tmp_path: Path, lines: str, said: str):
     found = problems(tmp_path, LEAST.replace("[relays.main]", f"[relays.main]\n{lines}"))
     assert len(found) == 1, found
     assert said in found[0]
+
+
+def test_an_address_for_bounces_leaves_room_for_the_token(home: Path):
+    """Found when the settings are read, not when every letter is held: 64 octets before the @, of which a letter's token takes 27."""
+    for address, right in (("b" * 37, True), ("b" * 38, False), ("é" * 18 + "b", True), ("é" * 19, False)):
+        text = LEAST.replace("[senders.secretariat]", f'[senders.secretariat]\nbounces = "{address}@x.example"')
+        if right:
+            load(write(home, text), {})
+            continue
+        (found,) = problems(home, text)
+        assert "senders.secretariat.bounces: with the 27 characters" in found
+        load(write(home, text.replace("[relays.main]", '[relays.main]\nbounces = "plain"')), {})
 
 
 def test_bounces_to_another_mailbox_are_told_where_the_provider_refuses_them(home: Path):

@@ -172,6 +172,16 @@ def test_what_is_no_address_beyond_ascii_never_becomes_a_command(address):
         rcpt(Rcpt(1, address), UTF8)
 
 
+def test_the_longest_commands_are_short_enough():
+    """512 octets, and what the parameters may add: 26 for SIZE, 17 for BODY, 10 for SMTPUTF8, 107 for RET and ENVID, 527 for NOTIFY and ORCPT."""
+    for address in ("+" * 64 + "@" + ".".join(["x" * 46] * 4), "é" * 32 + "@" + ".".join(["x" * 46] * 4)):
+        assert len(address.encode()) == 252
+        envelope = Envelope("a", address, (Rcpt(1, address),), "+" * 33)
+        said = mail(envelope, 10**12, UTF8 | DSN, utf8=not address.isascii(), eight_bit=True)
+        assert len(said) <= 512 + 26 + 17 + 10 + 107
+        assert len(rcpt(Rcpt(1, address), UTF8)) <= 512 + 527
+
+
 def test_xtext_hides_what_could_end_a_parameter():
     """Spaces, line ends, plus and equals signs and octets outside ASCII are written in hexadecimal."""
     assert xtext("a b\r\n+=é~!") == "a+20b+0D+0A+2B+3D+C3+A9~!"
