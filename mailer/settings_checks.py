@@ -348,6 +348,8 @@ def _domain(key: Key, domain: str) -> Iterator[Problem]:
 
 
 def _text(key: Key, text: Text) -> Iterator[Problem]:
+    if any("\0" in each for each in ([text] if isinstance(text, str) else text.values())):
+        yield Problem(key, "it holds a NUL character", "take \\u0000 out of it")
     if isinstance(text, str):
         return
     if not text:

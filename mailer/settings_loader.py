@@ -72,7 +72,7 @@ def load(home: Path | None, environment: Mapping[str, str] | None = None) -> Loa
     merge = _Merge()
     merge.add(tomlfile.read(shipped.folder("config") / "default.toml", SettingsError).data, lambda _key: "default")
     if home is not None:
-        file = tomlfile.read(home / FILE, SettingsError)
+        file = tomlfile.read(home / FILE, SettingsError, octets=True)  # `problems` names the setting that holds a NUL
         merge.add(file.data, file.where)
     variables = _Variables(os.environ if environment is None else environment, merge.data)
     for variable, data in variables.read():

@@ -252,6 +252,7 @@ fall_back = ["de"]
         ("[relays.main]\nhost = ''\n", "relays.main.host"),
         ("[relays.main]\n", "chancery.toml line 1, relays.main.host: it is missing"),
         ("[relays.'a b']\nhost = 'x'\n", "no name for one of the relays"),
+        (LEAST.replace("Secrétariat", "a\\u0000"), "senders.secretariat.name: it holds a NUL"),
         (
             "[relays.main]\nhost = 'x'\npassword = 'p'\npassword_file = 'f'\nusername = 'u'\n",
             "both password and password_file",
