@@ -123,6 +123,8 @@ class Sending:
     _brakes: Brakes
     _recovery: Recovery
     _obstacles: Obstacles
+    #: circulars whose letters' bytes are kept
+    _archiving: set[int]
     _make_ticker: "Callable[[], Ticker]"
     _lines: dict[str, Line] = field(default_factory=dict)
     #: what the processes that died before us had left
@@ -153,10 +155,10 @@ class Sending:
 
     async def _send(self, call: Call) -> None:
         await self._sender(call)
-        if self.app.settings.delivery.archive:
+        if (circular := int(call.args["circular"])) in self._archiving:
             from mailer.delivery import archive
 
-            await archive.keep(self.app.database, int(call.args["circular"]), self._sender.load)
+            await archive.keep(self.app.database, circular, self._sender.load)
 
     def trouble(self) -> str | None:
         """What the relays' last failures were, if nothing has gone well since."""
@@ -252,10 +254,11 @@ async def sending(
             app, journal, recovery, make_transport or (lambda relay: smtp_transport(app, relay)), told, watch
         )
         built.recovered = recovered
-        if app.settings.delivery.archive:
+        if app.settings.delivery.archive or await _some_archive(app):
             from mailer.delivery import archive
 
-            await archive.keep_all(app.database, built._sender.load)  # noqa: SLF001 - the root that built it
+            load = built._sender.load  # noqa: SLF001 - the root that built it
+            await archive.keep_all(app.database, load, default=app.settings.delivery.archive)
         try:
             yield built
         finally:
@@ -265,6 +268,12 @@ async def sending(
     finally:
         if lock is not None:
             lock.release()
+
+
+async def _some_archive(app: App) -> bool:
+    """Whether any circular asks for its bytes to be kept."""
+    async with app.database.read() as session:
+        return await session.scalar(select(Circular.id).where(Circular.archive.is_(True)).limit(1)) is not None
 
 
 def _build(
@@ -295,12 +304,15 @@ def _build(
     brakes = Brakes()
     lines: dict[str, Line] = {}
     kept: dict[int, Frozen] = {}
+    archiving: set[int] = set()
 
     async def load(circular_id: int) -> Frozen:
         if circular_id not in kept:
             async with app.database.read() as session:
-                frozen = await load_frozen(session, circular_id, app.keys)
+                frozen = await load_frozen(session, circular_id, app.keys, foreign=True)
             _ = frozen.signer  # without its key nothing of it may leave
+            if frozen.document.get("archive", app.settings.delivery.archive) and frozen.foreign is None:
+                archiving.add(circular_id)
             references[circular_id] = frozen.document["reference"]
             while len(kept) >= _KEPT:
                 kept.pop(next(iter(kept)))
@@ -352,7 +364,7 @@ def _build(
             told=told,
         )
 
-    return Sending(app, engine, delivery, handler, brakes, recovery, obstacles, make_ticker, lines)
+    return Sending(app, engine, delivery, handler, brakes, recovery, obstacles, archiving, make_ticker, lines)
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,9 @@ def compose(frozen: Frozen, row: LetterRow) -> Composed:
         BadInput: a name, address or subject can't stand in a header.
         SettingsError: the circular is signed, and its key is not among those of the settings.
     """
+    if frozen.archived and (kept := frozen.archived.get(row.id)) is not None:
+        made: Composed = kept
+        return made
     return sign(merge(frozen, row), frozen.signer)
 
 

@@ -130,6 +130,7 @@ async def _begin(
         drafted_at=parent.drafted_at,
         approved_by=by,
         on_uncertain=parent.on_uncertain,
+        archive=parent.archive,
         text_digest=digests.text,
         mailbox_digest=digests.mailboxes,
     )

@@ -175,6 +175,8 @@ class Document:
     reminders: tuple[ReminderSpec, ...] = ()
     texts: dict[str, str] = field(default_factory=dict)
     on_uncertain: Literal["ask", "resend"] = "ask"
+    #: whether the bytes of what has left are kept; None: as the settings say
+    archive: bool | None = None
     lines: dict[str, int] = field(default_factory=dict, compare=False)
 
     def as_json(self) -> dict[str, Any]:

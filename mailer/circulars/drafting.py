@@ -183,6 +183,7 @@ def _columns(document: Document) -> dict[str, object]:
         "reply_by": document.reply_by,
         "sender": document.sender,
         "on_uncertain": document.on_uncertain,
+        "archive": document.archive,
         "draft": document.as_json(),
     }
 

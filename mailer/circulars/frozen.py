@@ -45,7 +45,7 @@ class Frozen:
     `document` is the snapshot as JSON::
 
         {"composer": 1001, "reference": "AUS/2006/011", "title": "...", "date": "2006-07-07", "template": "letter",
-         "on_uncertain": "ask",
+         "on_uncertain": "ask", "archive": true or false; absent where the settings decide,
          "sender": {"key", "name": text or text per language, "address", "reply_to", "bounces",
                     "dkim": {"domain", "selector", "key": sha256 of the public key}; absent where letters are not signed},
          "texts": {"letter/en": `letters.compiled.Compiled` as JSON, ...},
@@ -53,24 +53,34 @@ class Frozen:
          "reminders": [{"ordinal": 1, "before": 3, "title", "texts": {...}}]}
     """
 
-    def __init__(self, document: dict[str, Any], blobs: Mapping[str, bytes], keys: Keys | None = None) -> None:
+    def __init__(
+        self, document: dict[str, Any], blobs: Mapping[str, bytes], keys: Keys | None = None, *, foreign: bool = False
+    ) -> None:
         """Compile nothing, encode the enclosures.
 
         Args:
             document: see the class.
             blobs: the bytes of every file of `enclosures`, by sha256.
             keys: to sign with; None: a signed circular can't be composed.
+            foreign: it may be of another version: then letters whose bytes were kept can be sent again (`archived`), and none composed.
 
         Raises:
             CannotDo: another version made the snapshot, or a file is missing or changed.
         """
+        self.document = document
+        #: why no letter can be composed; None: this version approved it
+        self.foreign: CannotDo | None = None
+        #: letter -> the letter as it has left, where its bytes were kept and are used in place of composing; and their enclosures by sha256
+        self.archived: dict[int, Any] = {}
+        self.archived_parts: dict[str, bytes | None] = {}
         if document["composer"] != COMPOSER:
-            raise CannotDo(
+            self.foreign = CannotDo(
                 f"it was approved by another version of the program (composer {document['composer']}, here {COMPOSER})",
                 where=document["reference"] or document["title"],
                 remedy="finish it with that version",
             )
-        self.document = document
+            if not foreign:
+                raise self.foreign
         self.blobs, self._keys = blobs, keys
         sender = document["sender"]
         self.sender_address: str = sender["address"]
@@ -89,7 +99,7 @@ class Frozen:
         Raises:
             SettingsError: the key is not among those of the settings.
         """
-        if self._signer is None and self.signs:
+        if self._signer is None and self.signs and self.foreign is None:
             self._signer = (self._keys or NO_KEYS).find(self.document["sender"]["dkim"])
         return self._signer
 
@@ -107,7 +117,7 @@ class Frozen:
 
         Raises:
             LetterError: the circular has no such letter.
-            CannotDo: an enclosed file is missing or changed.
+            CannotDo: another version approved it; or an enclosed file is missing or changed.
             BadInput: the sender can't stand in a header.
         """
         made = self._parts.get((form, language))
@@ -116,6 +126,8 @@ class Frozen:
         return made
 
     def _make(self, form: Form, language: str) -> Part:
+        if self.foreign is not None:
+            raise self.foreign
         compiled = self.document["texts"].get(text_key(form, language))
         if compiled is None:
             raise LetterError(

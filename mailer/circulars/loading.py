@@ -12,8 +12,12 @@ from mailer.circulars.models import Blob, Snapshot
 from mailer.errors import NotFound
 
 
-async def load_frozen(session: AsyncSession, circular_id: int, keys: Keys | None = None) -> Frozen:
+async def load_frozen(
+    session: AsyncSession, circular_id: int, keys: Keys | None = None, *, foreign: bool = False
+) -> Frozen:
     """The circular's snapshot with its files, ready for composing; *keys* sign its letters, where they are signed.
+
+    *foreign*: one of another version of the program is given too, to send letters of it whose bytes were kept.
 
     Raises:
         NotFound: the circular is not approved.
@@ -24,7 +28,7 @@ async def load_frozen(session: AsyncSession, circular_id: int, keys: Keys | None
         raise NotFound(
             "it has no approved text", where=f"circular {circular_id}", remedy="approve it: chancery circular approve"
         )
-    return Frozen(document, await blobs_of(session, document), keys)
+    return Frozen(document, await blobs_of(session, document), keys, foreign=foreign)
 
 
 async def blobs_of(session: AsyncSession, document: Mapping[str, Any]) -> dict[str, bytes]:

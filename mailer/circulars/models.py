@@ -48,6 +48,8 @@ class Circular(Base):
     lists_revision: Mapped[int | None]
     #: "ask" (the default: a person settles it) or "resend"
     on_uncertain: Mapped[str] = mapped_column(String(10), default="ask")
+    #: whether the bytes of what has left are kept; None: as the settings say
+    archive: Mapped[bool | None]
     #: why it is held, where it is
     held_why: Mapped[str | None] = mapped_column(Text)
     #: its letters are spread so that the last leaves by then; None: as fast as they may go

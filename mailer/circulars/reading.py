@@ -82,6 +82,7 @@ def read(folder: Path) -> Document:
         reminders=tuple(_reminder(table, folder) for table in top.tables("reminders")),
         texts=_texts(folder, "letter"),
         on_uncertain=cast("Literal['ask', 'resend']", top.word("on_uncertain", ["ask", "resend"]) or "ask"),
+        archive=top.choice("archive"),
         lines=lines,
     )
     top.close()

@@ -50,6 +50,7 @@ def build(
         "date": document.date.isoformat(),
         "template": document.template,
         "on_uncertain": document.on_uncertain,
+        **({} if document.archive is None else {"archive": document.archive}),
         "sender": {
             "key": document.sender,
             "name": sender.name,
@@ -95,6 +96,7 @@ def of_reminder_of(parent: Mapping[str, Any], ordinal: int) -> dict[str, Any]:
     reference = of_reminder(parent["reference"], ordinal)
     return {
         **{key: parent[key] for key in ("composer", "title", "date", "template", "on_uncertain", "sender")},
+        **({"archive": parent["archive"]} if "archive" in parent else {}),
         "reference": reference,
         "texts": found["texts"],
         "enclosures": {

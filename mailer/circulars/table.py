@@ -87,10 +87,13 @@ class Table:
 
     def flag(self, key: str, *, default: bool) -> bool:
         """True or false."""
+        value = self.choice(key)
+        return default if value is None else value
+
+    def choice(self, key: str) -> bool | None:
+        """True or false; None where nothing is said."""
         value = self.take(key)
-        if value is None:
-            return default
-        if isinstance(value, bool):
+        if value is None or isinstance(value, bool):
             return value
         raise self.error(key, f"it should be true or false without quotes, and is {_kind(value)}")
 

@@ -126,8 +126,10 @@ class Ways:
         every = [line.transport.lanes for line in self.lines if line.closed(now) is None]
         return sum(every) or self.line(self.road.own[0]).transport.lanes
 
-    async def allot(self, run: Run, room: int, due: Callable[[], Awaitable[Sequence[Waiting]]]) -> Allotment:
-        """Take tokens for at most *room* letters; *due* reads those that may be claimed."""
+    async def allot(
+        self, run: Run, room: int, due: Callable[[], Awaitable[Sequence[Waiting]]], *, choose: bool = False
+    ) -> Allotment:
+        """Take tokens for at most *room* letters; *due* reads those that may be claimed, *choose*: these alone."""
         made = Allotment()
         if self.shut(made):
             return made
@@ -135,7 +137,7 @@ class Ways:
         if not room:
             return made
         (only, *others) = self.lines
-        if others or only.per_day or self.domains.any_limit:
+        if choose or others or only.per_day or self.domains.any_limit:
             await self._one_by_one(made, run, room, await due())
             return made
         got = await only.pace.take(room, run.circular)

@@ -1,10 +1,14 @@
-"""Keeping the bytes that were sent, where the settings ask for it (`delivery.archive`).
+"""Keeping the bytes that were sent, where the settings or a circular ask for it (`archive`), and sending them again.
 
 A letter's digest is the sha256 of its head, or of its head and the 32 octets of its enclosures' own sha256 (`mime.message.digest`). So
 what was digested is kept as a blob under that digest, and the enclosures, once for all letters of a language, under theirs. Bytes are
 made again for it from what approval froze; what would not be the same is not kept. Whatever left before a death is kept at the next start.
+
+Bytes that are kept can be sent again by a version of the program that can't make them: those of letters that have left before, and are
+to be tried again.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
@@ -14,12 +18,14 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Form
-from mailer.circulars.compose import Composed, LetterRow, compose, versions
+from mailer.circulars.compose import Composed, LetterRow, merge, sign, versions
 from mailer.circulars.drafting import store_blob
 from mailer.circulars.frozen import Frozen
-from mailer.circulars.models import Blob, Letter
+from mailer.circulars.models import Blob, Circular, Letter, Recipient
 from mailer.database import Sessions
+from mailer.delivery.due import WAITING
 from mailer.errors import ChanceryError, DatabaseError
+from mailer.transport.base import Payload
 
 #: Letters kept in one transaction.
 _TOGETHER = 100
@@ -33,7 +39,7 @@ async def keep(sessions: Sessions, circular_id: int, load: Callable[[int], Await
         last = letters[-1].id
         try:
             frozen = await load(circular_id)
-            made = [(one, [compose(frozen, version) for version in versions(_row(one))]) for one in letters]
+            made = await _made(frozen, letters)
         except DatabaseError:
             raise
         except ChanceryError:  # another version, or a key that is gone: it can't be made again here
@@ -46,10 +52,24 @@ async def keep(sessions: Sessions, circular_id: int, load: Callable[[int], Await
     return count
 
 
-async def keep_all(sessions: Sessions, load: Callable[[int], Awaitable[Frozen]]) -> None:
-    """The same for every circular: what a death, or the settings of then, left out."""
+async def _made(frozen: Frozen, letters: Sequence[Any]) -> list[tuple[Any, list[Composed]]]:
+    """Letters with each version of their bytes; signed in a thread, so that those on the way need not wait for it."""
+    merged = [(one, [merge(frozen, version) for version in versions(_row(one))]) for one in letters]
+    signer = frozen.signer
+
+    def signed() -> list[tuple[Any, list[Composed]]]:
+        return [(one, [sign(each, signer) for each in several]) for one, several in merged]
+
+    return signed() if signer is None else await asyncio.to_thread(signed)
+
+
+async def keep_all(sessions: Sessions, load: Callable[[int], Awaitable[Frozen]], *, default: bool) -> None:
+    """The same for every circular that asks for it, or by *default*: what a death, or the settings of then, left out."""
+    wanted = select(Circular.id).where(Circular.archive.is_not(False) if default else Circular.archive.is_(True))
     async with sessions.read() as session:
-        circulars = (await session.scalars(select(Letter.circular_id).where(*_UNKEPT).distinct())).all()
+        circulars = (
+            await session.scalars(select(Letter.circular_id).where(Letter.circular_id.in_(wanted), *_UNKEPT).distinct())
+        ).all()
     for circular in circulars:
         await keep(sessions, circular, load)
 
@@ -64,6 +84,51 @@ async def kept(session: AsyncSession, sha256: str) -> bytes | None:
     if shared is None:  # a head alone: its end is text, and no digest of anything
         return digested if digested.endswith(b"\r\n") else None
     return digested[:-_SHA256] + shared if hashlib.sha256(shared).hexdigest() == tail else None
+
+
+async def ready(sessions: Sessions, frozen: Frozen, letters: Sequence[int]) -> set[int]:
+    """Of *letters* of a circular of another version, those whose kept bytes can be sent again; they are put into `frozen.archived`."""
+    unknown = [one for one in letters if one not in frozen.archived]
+    async with sessions.read() as session:
+        rows = await session.execute(
+            select(Letter.__table__, Blob.data)
+            .join(Blob, Blob.sha256 == Letter.sha256)
+            .where(Letter.id.in_(unknown), Letter.left_at.is_not(None))
+        )
+        for one in rows.all():
+            if len(versions(_row(one))) > 1 or hashlib.sha256(one.data).hexdigest() != one.sha256:
+                continue
+            payload = await _payload(session, one.data, frozen.archived_parts)
+            if payload is not None:
+                message_id = frozen.message_id(one.token)
+                frozen.archived[one.id] = Composed(payload, one.sha256, message_id, payload.size)
+    return set(letters) & frozen.archived.keys()
+
+
+async def _payload(session: AsyncSession, digested: bytes, parts: dict[str, bytes | None]) -> Payload | None:
+    """What was digested, as it goes to a relay; enclosures are read once for all letters."""
+    tail = digested[-_SHA256:].hex()
+    if tail not in parts and not digested.endswith(b"\r\n"):
+        data = await session.scalar(select(Blob.data).where(Blob.sha256 == tail))
+        parts[tail] = data if data is not None and hashlib.sha256(data).hexdigest() == tail else None
+    if (enclosed := parts.get(tail)) is not None:
+        return Payload(digested[:-_SHA256], (enclosed,))
+    return Payload(digested) if digested.endswith(b"\r\n") else None
+
+
+async def left_to_send(sessions: Sessions, circular_id: int) -> tuple[bool, bool]:
+    """Whether letters of a circular wait whose bytes were kept, and whether any others do."""
+    with_bytes = exists(select(Blob.sha256).where(Blob.sha256 == Letter.sha256)) & Letter.left_at.is_not(None)
+    waiting = (
+        select(Recipient.id)
+        .join(Letter, Letter.id == Recipient.letter_id)
+        .where(Recipient.circular_id == circular_id, Recipient.state.in_(WAITING))
+        .limit(1)
+    )
+    async with sessions.read() as session:
+        some = await session.scalar(waiting.where(with_bytes))
+        others = await session.scalar(waiting.where(~with_bytes))
+    return some is not None, others is not None
 
 
 _UNKEPT = (

@@ -74,7 +74,7 @@ class Batches:
         waking: Waking | None = None,
     ) -> None:
         """Look at the rows of *sessions*; *zone* says which day it is where the secretariat sits; *waking* who must ask first."""
-        self._sessions = sessions
+        self.sessions = self._sessions = sessions
         self._lease, self._zone = lease, zone
         #: the circular that had its turn last
         self._last = 0

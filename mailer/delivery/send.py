@@ -15,14 +15,14 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mailer.circulars.frozen import Frozen
 from mailer.clock import Clock
 from mailer.delivery.allot import Allotment, Ways
 from mailer.delivery.batches import Batches, Fenced, Told
 from mailer.delivery.claims import Claim, Run
-from mailer.delivery.due import NOTHING, Wanted
+from mailer.delivery.due import NOTHING, Waiting, Wanted
 from mailer.delivery.journal import Journal
 from mailer.delivery.judging import Judges
 from mailer.delivery.obstacles import Obstacles
@@ -33,6 +33,8 @@ from mailer.wake import Call
 
 log = logging.getLogger(__name__)
 
+#: Letters that another version has to send are looked at again after this.
+_LOOK_AGAIN = dt.timedelta(minutes=15)
 #: How often a turn that the database refused is tried again, and how long we wait between, in seconds.
 _TURN_TRIES, _TURN_WAIT = 5, 1.0
 
@@ -122,6 +124,16 @@ class Sender:
                 line.reopen()
         await self.obstacles.reopen(ways.lines)
         await _BatchRun(self, run, frozen, ways, call.key).fly()
+        if frozen.foreign is not None:
+            await self._after_kept_bytes(circular, frozen.foreign)
+
+    async def _after_kept_bytes(self, circular: int, why: ChanceryError) -> None:
+        """Hold a circular of another version, once none of its letters waits whose bytes were kept."""
+        from mailer.delivery.archive import left_to_send
+
+        some, others = await left_to_send(self.batches.sessions, circular)
+        if others and not some:
+            await self.hold(circular, str(why))
 
     async def held(self, circular: int, why: str) -> None:
         """A relay must not be tried again for *circular* without a person."""
@@ -282,8 +294,23 @@ class _BatchRun:
         """Tokens for a turn, before it claims."""
         if not room:
             return Allotment()
-        run = self._run
-        return await self._ways.allot(run, room, lambda: self._of.batches.waiting(run, self._of.clock.now()))
+        run, frozen, later = self._run, self._passages.desk.frozen, dict[int, dt.datetime]()
+
+        async def due() -> Sequence[Waiting]:
+            now = self._of.clock.now()
+            waiting = await self._of.batches.waiting(run, now)
+            if frozen.foreign is None:
+                return waiting
+            from mailer.delivery.archive import ready
+
+            sendable = await ready(self._of.batches.sessions, frozen, [one.letter for one in waiting])
+            later.update({one.letter: now + _LOOK_AGAIN for one in waiting if one.letter not in sendable})
+            return [one for one in waiting if one.letter in sendable]
+
+        made = await self._ways.allot(run, room, due, choose=frozen.foreign is not None)
+        if later:  # what can't be made here stands back for what can be sent from its kept bytes
+            made.wanted = replace(made.wanted, letters=made.wanted.letters or {}, later={**made.wanted.later, **later})
+        return made
 
     async def _insist(self, told: Sequence[Told], wanted: Wanted, now: dt.datetime) -> list[Claim]:
         """A turn, tried again while the database refuses it: what letters met must not be lost to a moment's lock."""

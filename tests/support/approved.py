@@ -44,6 +44,7 @@ async def office(
     *,
     on_uncertain: str = "ask",
     enclosure: bytes = b"",
+    archive: bool | None = None,
 ) -> tuple[App, int]:
     """Organizations with these mailboxes (the first under To, the others under Cc), and an approved circular for all of them.
 
@@ -60,7 +61,8 @@ async def office(
     folder = home / "meeting"
     folder.mkdir()
     enclosed = '\n[[enclosures]]\ntitle = { en = "Paper" }\nfile = "paper.pdf"\n' if enclosure else ""
-    told = f'on_uncertain = "{on_uncertain}"\n{CIRCULAR}{enclosed}'
+    own = "" if archive is None else f"archive = {str(archive).lower()}\n"
+    told = f'{own}on_uncertain = "{on_uncertain}"\n{CIRCULAR}{enclosed}'
     (folder / "circular.toml").write_text(told, encoding="utf-8")
     (folder / "letter.en.md").write_text(TEXT + ("\nA paper is enclosed.\n" if enclosure else ""), encoding="utf-8")
     (folder / "paper.pdf").write_bytes(enclosure)

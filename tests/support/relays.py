@@ -62,7 +62,7 @@ async def send(app: App, circular: int | None, relays: Mapping[str, MemoryTransp
         await made.work(until=lambda due: due is None or due > app.clock.now())
 
 
-async def another(app: App, home: Path, mailboxes: Sequence[str], name: str) -> int:
+async def another(app: App, home: Path, mailboxes: Sequence[str], name: str, *, more: str = "") -> int:
     """One more approved circular, to whom the home has and to *mailboxes*, each of an organization of its own."""
     async with app.database.write() as session:
         for address in mailboxes:
@@ -71,7 +71,7 @@ async def another(app: App, home: Path, mailboxes: Sequence[str], name: str) -> 
             await contacts.add(session, row.id, Mail(address, role=Role.TO))
     folder = home / name
     folder.mkdir()
-    (folder / "circular.toml").write_text(CIRCULAR, encoding="utf-8")
+    (folder / "circular.toml").write_text(more + CIRCULAR, encoding="utf-8")
     (folder / "letter.en.md").write_text(TEXT, encoding="utf-8")
     drafted = await circulars.new(app.desk, folder, by="anna")
     approved = await circulars.approve(app.desk, drafted.id, by="bert")

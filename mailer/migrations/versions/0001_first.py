@@ -45,6 +45,7 @@ def upgrade() -> None:
         sa.Column("mailbox_digest", sa.String(length=64), nullable=True),
         sa.Column("lists_revision", sa.Integer(), nullable=True),
         sa.Column("on_uncertain", sa.String(length=10), nullable=False),
+        sa.Column("archive", sa.Boolean(), nullable=True),
         sa.Column("held_why", sa.Text(), nullable=True),
         sa.Column("finish_by", UtcDateTime(), nullable=True),
         sa.Column("started_at", UtcDateTime(), nullable=True),
