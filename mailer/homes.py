@@ -184,18 +184,28 @@ def _without_password(first: First) -> tuple[First, str | None]:
     """What `init` was told, with the database's password apart."""
     if first.database is None:
         return first, None
+    bare, password = without_password(first.database)
+    return replace(first, database=bare, own_password=password is not None), password
+
+
+def without_password(url: str) -> tuple[str, str | None]:
+    """A database's URL as chancery.toml may hold it, and the password that was in it, if any.
+
+    Raises:
+        BadInput: it is no URL.
+    """
     try:
-        url = make_url(first.database)
+        parsed = make_url(url)
     except ArgumentError:
         raise BadInput(
-            "it names no database", where="--database", remedy="write it as postgresql://USER@HOST/NAME"
+            "it names no database",
+            where="--database",
+            remedy="write it as postgresql://USER@HOST/NAME, or sqlite:///chancery.sqlite3",
         ) from None
-    if not url.password:
-        return first, None
-    bare = URL.create(
-        url.drivername, url.username, None, url.host, url.port, url.database, url.query
-    ).render_as_string()
-    return replace(first, database=bare, own_password=True), str(url.password)
+    if not parsed.password:
+        return url, None
+    bare = URL.create(parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database, parsed.query)
+    return bare.render_as_string(), str(parsed.password)
 
 
 def _try_out(text: str) -> Settings:

@@ -14,8 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sqlalchemy import URL, inspect, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer import facts, settings_loader
@@ -27,7 +26,7 @@ from mailer.circulars import numbering
 from mailer.clock import Clock
 from mailer.database import Database
 from mailer.errors import BadInput, CannotDo, DatabaseError
-from mailer.homes import FOLDERS, PASSWORD_FILE, database_url, network_file_system, write_private
+from mailer.homes import FOLDERS, PASSWORD_FILE, database_url, network_file_system, without_password, write_private
 
 _DATABASE = re.compile(r"^[ \t]*\[database\][^\n]*\n(?:(?![ \t]*\[)[^\n]*(?:\n|$))*", re.MULTILINE)
 
@@ -176,22 +175,11 @@ async def _refuse_another(target: Database) -> None:
 
 def _name_database(home: Path, url: str) -> None:
     """Have the settings name another database; its password goes into a file of its own."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise BadInput(
-            "it names no database",
-            where="--database",
-            remedy="write it as postgresql://USER@HOST/NAME, or sqlite:///chancery.sqlite3",
-        ) from None
+    url, password = without_password(url)
     lines = ["[database]"]
-    if parsed.password:
+    if password is not None:
         (home / PASSWORD_FILE).unlink(missing_ok=True)
-        write_private(home / PASSWORD_FILE, f"{parsed.password}\n")
-        bare = URL.create(
-            parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database, parsed.query
-        )
-        url = bare.render_as_string()
+        write_private(home / PASSWORD_FILE, f"{password}\n")
         lines.append(f"password_file = {json.dumps(PASSWORD_FILE)}")
     lines.insert(1, f"url = {json.dumps(url, ensure_ascii=False)}")
     file = home / settings_loader.FILE

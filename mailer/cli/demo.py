@@ -16,12 +16,15 @@ def demo(
     folder: Annotated[
         Path, typer.Option(help="where it is played; an earlier demonstration there is cleared away")
     ] = Path("demo"),
+    database: Annotated[
+        str | None, typer.Option(help="an empty PostgreSQL in place of a file: postgresql://USER@HOST/NAME")
+    ] = None,
 ) -> None:
     """Send two circulars of 2002 and 2006 and a reminder to a relay of our own; leaves a folder to look at."""
     from mailer.demo.story import play
 
     began = time.monotonic()
-    names = context.run_to_end(play(folder.resolve(), context.out))
+    names = context.run_to_end(play(folder.resolve(), context.out, database))
     took = time.monotonic() - began
     last = names[1]
     print()

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from mailer.app import App, open_app
 from mailer.clock import ManualClock
+from mailer.database import Database
 from mailer.errors import BadInput
+from mailer.homes import PASSWORD_FILE, without_password, write_private
 from mailer.migrations import runner
 from mailer.rehearsal.faults import Faults
 from mailer.rehearsal.server import Options, Server, TlsMode
@@ -56,19 +58,23 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path, start: dt.datetime) -> AsyncIterator[Stage]:
-    """Make the home in *folder*, start the relay, open both.
+async def stage(folder: Path, start: dt.datetime, database: str | None = None) -> AsyncIterator[Stage]:
+    """Make the home in *folder*, start the relay, open both; *database* names an empty PostgreSQL in place of a file.
 
     Raises:
-        BadInput: the folder holds something that is not an earlier demonstration's.
+        BadInput: the folder holds something that is not an earlier demonstration's, or the database holds something.
+        DatabaseError: the database can't be read.
     """
+    if database is not None:
+        await _refuse_used(database)
     _clear(folder)
     clock = ManualClock(start)
     options = Options(tls=TlsMode.STARTTLS, user=_USER, password=_PASSWORD, keep_data=True)
     async with Server(
         options, Faults.load(HERE / "faults.toml"), folder / "relay.jsonl", clock=clock, ca_file=folder / "relay-ca.pem"
     ) as server:
-        (folder / "chancery.toml").write_text(_HOME.format(port=server.port, user=_USER), encoding="utf-8")
+        told = _HOME.format(port=server.port, user=_USER) + _name(folder, database)
+        (folder / "chancery.toml").write_text(told, encoding="utf-8")
         password = folder / "relay.password"
         password.touch(mode=0o600)
         password.write_text(_PASSWORD, encoding="utf-8")
@@ -76,6 +82,33 @@ async def stage(folder: Path, start: dt.datetime) -> AsyncIterator[Stage]:
         async with open_app(folder, settings, by="A. Drafter", clock=clock, check_schema=False) as app:
             await runner.upgrade(app.database)
             yield Stage(app, server, clock)
+
+
+async def _refuse_used(url: str) -> None:
+    """Stop at a database that is somebody's: a demonstration clears none away."""
+    opened = Database(url)
+    try:
+        if opened.sqlite:
+            raise BadInput(
+                "it is no PostgreSQL", where="--database", remedy="leave it out: then the rows are in the folder"
+            )
+        if await runner.current(opened) is not None:
+            raise BadInput(
+                "it holds a home already", where=opened.name, remedy="have an empty one made (createdb), and name that"
+            )
+    finally:
+        await opened.close()
+
+
+def _name(folder: Path, database: str | None) -> str:
+    """The section of the settings that names the database; its password goes into a file."""
+    if database is None:
+        return ""
+    url, password = without_password(database)
+    if password is None:
+        return f"\n[database]\nurl = {json.dumps(url)}\n"
+    write_private(folder / PASSWORD_FILE, f"{password}\n")
+    return f"\n[database]\nurl = {json.dumps(url)}\npassword_file = {json.dumps(PASSWORD_FILE)}\n"
 
 
 def _clear(folder: Path) -> None:

@@ -52,14 +52,19 @@ class _Players:
         self.screen.print(text, markup=False, highlight=False)
 
 
-async def play(folder: Path, screen: Console) -> list[str]:
+async def play(folder: Path, screen: Console, database: str | None = None) -> list[str]:
     """Play it in *folder*; the references of the circulars that were sent, in order.
 
+    Args:
+        folder: the home to be.
+        screen: where it is told.
+        database: URL of an empty PostgreSQL for the rows; None: a file in the folder.
+
     Raises:
-        BadInput: the folder holds something else.
+        BadInput: the folder holds something else, or the database is not empty.
         Defect: what the relay has is not what the account says.
     """
-    async with stage(folder, _at(2002, 6, 19, 10)) as scene:
+    async with stage(folder, _at(2002, 6, 19, 10), database) as scene:
         await _import(scene, screen)
         async with _running(scene) as sender:
             players = _Players(scene, sender, screen)

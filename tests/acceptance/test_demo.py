@@ -8,9 +8,11 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from tests.support.postgres import PASSWORD, Server
 from tests.support.processes import chancery
 
 MEMO, LETTER, REMINDER = "APM-2002-001", "APM-2006-001", "APM-2006-001-R1"
@@ -145,6 +147,40 @@ def test_the_reminder_goes_to_exactly_those_who_have_not_answered(
     words = " ".join(body.get_content().split())
     assert words.count("Permanent Mission of Australia") >= 1
     assert words.replace("Permanent Mission of Australia", "").count("Australia") >= 1
+
+
+def test_on_postgresql_it_is_the_same(
+    played: tuple[Path, subprocess.CompletedProcess[str]], postgres: Server, tmp_path: Path
+) -> None:
+    """With its rows in PostgreSQL it tells the same of every letter; its password is in a file apart; used, the database is refused."""
+
+    def told(folder: Path) -> dict[str, Any]:
+        return {
+            name: [
+                (
+                    one["organization"],
+                    one["state"],
+                    one["answer"],
+                    [(to["address"], to["state"]) for to in one["recipients"]],
+                )
+                for one in _report(folder, name)["letters"]
+            ]
+            for name in (MEMO, LETTER, REMINDER)
+        }
+
+    name = postgres.new()
+    given = ("demo", "--database", postgres.url(name, login=f"guarded:{quote(PASSWORD)}"))
+    done = chancery(*given, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert told(tmp_path / "demo") == told(played[0])
+    assert not list((tmp_path / "demo").glob("*.sqlite3*"))
+    assert (tmp_path / "demo" / "database.password").read_text("utf-8") == f"{PASSWORD}\n"
+    assert quote(PASSWORD) not in (tmp_path / "demo" / "chancery.toml").read_text("utf-8")
+    again = chancery(*given, cwd=tmp_path)
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    assert "it holds a home already" in again.stderr
+    assert (tmp_path / "demo" / "reports").is_dir()
+    postgres.drop(name)
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
