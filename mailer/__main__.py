@@ -5,12 +5,16 @@ of its start, and at its end as long again; so the collector waits until they ar
 """
 
 import gc
+import os
 import sys
 
 
 def main() -> int:
     """Run one command; its exit code."""
     gc.disable()
+    os.environ.setdefault(
+        "PYDANTIC_DISABLE_PLUGINS", "__all__"
+    )  # we have none, and all that is installed would be searched
     from mailer.cli import main as command
 
     try:

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from typer.models import CommandInfo
 
 from mailer.cli import context
 from mailer.errors import BadInput, ChanceryError
@@ -58,33 +59,47 @@ _MORE = {"circular": ("sending", "again", "scheduling", "rehearsing")}
 
 def _assemble(arguments: Sequence[str]) -> typer.Typer:
     """The command tree, as far as *arguments* need it: loading the whole house takes longer than most commands."""
-    for name in _needed(arguments):
+    names, verb = _needed(arguments)
+    app.registered_groups.clear()  # of a command before this one, in a process that runs several
+    for name in names:
         module = _module(name)
+        if module is None:
+            continue
         for more in _MORE.get(name, ()):
-            _module(more)
-        if module is not None:
-            app.add_typer(module.app, name=_NOUNS[name])
+            if _verb_of(module.app, verb) is None:
+                _module(more)
+        app.add_typer(_alone(module.app, verb), name=_NOUNS[name])
     return app
 
 
-def _needed(arguments: Sequence[str]) -> list[str]:
-    """The module of the noun; for a verb without one, all such verbs; for help and for what is not known, everything."""
+def _verb_of(group: typer.Typer, verb: str | None) -> CommandInfo | None:
+    named = {each.name or each.callback.__name__: each for each in group.registered_commands if each.callback}
+    return named.get(verb) if verb else None
+
+
+def _alone(group: typer.Typer, verb: str | None) -> typer.Typer:
+    """The group with no verb but this, if it has that one: to make ready those that are not asked for takes longer than some of them."""
+    only = _verb_of(group, verb)
+    if only is None:
+        return group
+    made = typer.Typer(help=group.info.help, no_args_is_help=True)
+    made.registered_commands = [only]
+    return made
+
+
+def _needed(arguments: Sequence[str]) -> tuple[list[str], str | None]:
+    """The module of the noun, and the verb; for a verb without noun, all such verbs; for help and for what is not known, everything."""
     words = iter(arguments)
     for word in words:
         if word in {"--home", "--by"}:
             next(words, None)
         elif _NOUNS.get(word):
-            return [word]
+            return [word], next(words, None)
         elif not word.startswith("-"):
             bare = [name for name, noun in _NOUNS.items() if noun is None]
-            verbs = {each.name or each.callback.__name__ for name in bare for each in _verbs(name) if each.callback}
-            return bare if word in verbs else list(_NOUNS)
-    return list(_NOUNS)
-
-
-def _verbs(name: str) -> Sequence[Any]:
-    module = _module(name)
-    return () if module is None else module.app.registered_commands
+            known = [name for name in bare if (module := _module(name)) and _verb_of(module.app, word)]
+            return (known, word) if known else (list(_NOUNS), None)
+    return list(_NOUNS), None
 
 
 def _module(name: str) -> ModuleType | None:
