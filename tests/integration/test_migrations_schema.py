@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from mailer.database import Database
 from mailer.errors import DatabaseError, SchemaMismatch
 from mailer.migrations import runner, schema
 from mailer.migrations.tables import metadata
+from tests.support.postgres import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 UPGRADE = """
@@ -29,6 +31,22 @@ async def main(url):
 
 asyncio.run(main(sys.argv[1]))
 """
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def empty(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    """An open database without tables, on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        opened = Database(f"sqlite:///{tmp_path / 'x.sqlite3'}")
+        yield opened
+        await opened.close()
+        return
+    server: Server = request.getfixturevalue("postgres")
+    name = server.new()
+    opened = Database(server.url(name))
+    yield opened
+    await opened.close()
+    server.drop(name)
 
 
 async def test_models_are_what_migrations_make(database: Database):
@@ -64,20 +82,28 @@ async def test_two_processes_upgrade_at_once(tmp_path: Path):
     assert sorted(said.decode().split() for said, _ in ends) == [[latest, latest], [latest, latest], ["None", latest]]
 
 
+async def test_four_connections_upgrade_at_once(empty: Database):
+    """Of several programs' connections to one database one makes the tables, and the others, which wait for it, find them made."""
+    others = [Database(empty.writer.url) for _ in range(3)]
+    latest = schema.latest()
+    found = await asyncio.gather(*(runner.upgrade(one) for one in (empty, *others)))
+    assert sorted(found, key=str) == [(latest, latest)] * 3 + [(None, latest)]
+    await asyncio.gather(*(schema.check(one) for one in others))
+    await asyncio.gather(*(one.close() for one in others))
+
+
 async def test_upgrading_again_changes_nothing(database: Database):
     """A database that is up to date stays as it is."""
     assert await runner.upgrade(database) == (schema.latest(), schema.latest())
     await schema.check(database)
 
 
-async def test_a_new_database_has_to_be_upgraded(tmp_path: Path):
+async def test_a_new_database_has_to_be_upgraded(empty: Database):
     """A database without tables is refused with the command that mends it."""
-    opened = Database(f"sqlite:///{tmp_path / 'x.sqlite3'}")
-    async with opened.write() as session:
+    async with empty.write() as session:
         await session.execute(text("CREATE TABLE other (x INTEGER)"))
     with pytest.raises(SchemaMismatch, match=r"no tables yet\. Run `chancery db upgrade`"):
-        await schema.check(opened)
-    await opened.close()
+        await schema.check(empty)
 
 
 @pytest.mark.parametrize("verb", [schema.check, runner.upgrade])
@@ -90,14 +116,12 @@ async def test_a_newer_schema_is_left_alone(database: Database, verb):
     assert await schema.current(database) == "9999"
 
 
-async def test_an_upgrade_that_fails_leaves_nothing(tmp_path: Path):
+async def test_an_upgrade_that_fails_leaves_nothing(empty: Database):
     """An upgrade that a foreign table of the same name stops half-way leaves the database as it was."""
-    opened = Database(f"sqlite:///{tmp_path / 'x.sqlite3'}")
-    async with opened.write() as session:
+    async with empty.write() as session:
         await session.execute(text(f"CREATE TABLE {list(metadata.tables)[-1]} (x INTEGER)"))
     with pytest.raises(DatabaseError, match="already exists"):
-        await runner.upgrade(opened)
-    async with opened.read() as session:
+        await runner.upgrade(empty)
+    async with empty.read() as session:
         names = await (await session.connection()).run_sync(lambda connection: inspect(connection).get_table_names())
     assert names == [list(metadata.tables)[-1]]
-    await opened.close()
