@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
@@ -51,6 +51,8 @@ SELECT set_config('synchronous_commit',
 _KEY = int.from_bytes(b"CHANCERY", "big")
 _ALONE = text(f"SELECT pg_advisory_xact_lock({_KEY})")
 _ALONGSIDE = text(f"SELECT pg_advisory_xact_lock_shared({_KEY})")
+#: The first that changes rows from others (`statements`); what an older one says to that tells nobody anything.
+_SQLITE = (3, 33)
 _AFTER_COMMIT = "chancery.after_commit"
 _log = logging.getLogger(__name__)
 
@@ -102,6 +104,12 @@ class Database:
         self._lock = asyncio.Lock()
         self._threads: set[threading.Thread] = set()
         if self.sqlite:
+            if sqlite3.sqlite_version_info < _SQLITE:
+                raise DatabaseError(
+                    f"this Python has SQLite {'.'.join(map(str, sqlite3.sqlite_version_info))}, which is too old",
+                    where=self.name,
+                    remedy=f"use one with {'.'.join(map(str, _SQLITE))} or newer, or PostgreSQL",
+                )
             parsed = parsed.set(drivername="sqlite+aiosqlite")
             self._writer = _sqlite_engine(parsed, self.file, self._threads, writer=True)
             self._reader = _sqlite_engine(parsed, self.file, self._threads, writer=False)
@@ -224,7 +232,11 @@ def _sqlite_engine(url: URL, file: Path | None, threads: set[threading.Thread], 
 
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+        begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
+        try:  # by one call into SQLite's thread; a cursor of SQLAlchemy's takes three
+            connection.connection.dbapi_connection.run_async(lambda driver: driver.execute_fetchall(begin))
+        except sqlite3.Error as error:
+            raise DBAPIError.instance(begin, None, error, sqlite3.Error) from error
 
     return engine
 

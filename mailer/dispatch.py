@@ -100,16 +100,25 @@ def reverse_path(kind: Bounces, frozen: Frozen, token: str) -> str:
     return access.reverse_path(kind, sender["bounces"] or sender["address"], token)
 
 
-async def no_longer_due(session: AsyncSession, circular_id: int, letters: Mapping[int, int]) -> Mapping[int, str]:
-    """Letters of a reminder whose organizations have answered its circular since, with the reason."""
-    of = (Circular.id == circular_id, Circular.copy_of.is_(None))  # who asks for a copy may have answered
-    parent = await session.scalar(select(Circular.parent_id).where(*of))
-    if parent is None:
-        return {}
-    from mailer.replies import service as replies
+class NoLongerDue:
+    """Tells letters of a reminder whose organizations have answered its circular since, with the reason."""
 
-    answered = await replies.answered(session, parent)
-    return {letter: "it has answered since" for letter, organization in letters.items() if organization in answered}
+    def __init__(self) -> None:
+        #: circular -> the one that it reminds of; None: it is no reminder. Neither ever changes
+        self._parents: dict[int, int | None] = {}
+
+    async def __call__(self, session: AsyncSession, circular_id: int, letters: Mapping[int, int]) -> Mapping[int, str]:
+        """As `claims.NoLongerDue` says."""
+        if circular_id not in self._parents:
+            of = (Circular.id == circular_id, Circular.copy_of.is_(None))  # who asks for a copy may have answered
+            self._parents[circular_id] = await session.scalar(select(Circular.parent_id).where(*of))
+        parent = self._parents[circular_id]
+        if parent is None:
+            return {}
+        from mailer.replies import service as replies
+
+        answered = await replies.answered(session, parent)
+        return {letter: "it has answered since" for letter, organization in letters.items() if organization in answered}
 
 
 @dataclass
@@ -290,7 +299,7 @@ def _build(
         app.database,
         lease=lease,
         zone=ZoneInfo(app.settings.calendar.timezone),
-        no_longer_due=no_longer_due,
+        no_longer_due=NoLongerDue(),
         watch=(AttemptLog(references), *watch),
         waking=Waking(
             app.database, limit=dt.timedelta(seconds=app.settings.delivery.ask_after), hold=app.delivery.hold

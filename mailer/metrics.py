@@ -29,8 +29,8 @@ from mailer.circulars.states import CircularState, RecipientState
 from mailer.clock import Clock
 from mailer.database import Sessions
 from mailer.delivery.attempts import action_of
-from mailer.delivery.batches import Told
 from mailer.delivery.claims import Run
+from mailer.delivery.turns import Told
 from mailer.errors import CannotDo, DatabaseError
 from mailer.logs import ROOTS
 from mailer.settings import Metrics

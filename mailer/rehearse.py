@@ -28,12 +28,12 @@ from mailer.circulars.desk import name_of
 from mailer.circulars.models import Circular
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.clock import ManualClock
-from mailer.delivery.batches import Told
 from mailer.delivery.claims import Run
 from mailer.delivery.forecast import Forecast
 from mailer.delivery.foreseen import of_circular
 from mailer.delivery.routes import road_of
 from mailer.delivery.service import Delivery, Progress
+from mailer.delivery.turns import Told
 from mailer.dispatch import Sending, sending
 from mailer.errors import CannotDo, Defect, NotAllowedNow
 from mailer.rehearsal.faults import Faults

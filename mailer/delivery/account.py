@@ -1,29 +1,30 @@
 """Writing outcomes: the recipient's columns, an append-only row for each, and one register link for all of them.
 
-Every change of a recipient that a person could ask about later goes through `record`. `lines` gives the rows back as the register
-digested them; `delivery.proof` compares with them whatever repeats them.
+Every change of a recipient that a person could ask about later goes through `record` or, among other statements, `write`. `lines`
+gives the rows back as the register digested them; `delivery.proof` compares with them whatever repeats them.
 """
 
 import datetime as dt
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
-from sqlalchemy import Boolean, Table, bindparam, case, insert, null, select, update
+from sqlalchemy import Integer, Table, bindparam, case, insert, null, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailer.bulk import Many
 from mailer.circulars.models import Recipient
 from mailer.circulars.states import RecipientState
 from mailer.delivery.models import Outcome
 from mailer.register import chain
 from mailer.register.stored import moment, stored
+from mailer.statements import Many, Wire, flag, pack, stamp, straight
 from mailer.transport.base import Reply
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Change:
-    """What became of one recipient.
+    """What became of one recipient. Not to be changed; to freeze it would double what making it costs, as with all that each letter has.
 
     Attributes:
         attempt: the attempt that says so; None: no relay was asked.
@@ -76,35 +77,31 @@ def _line(values: Sequence[Any]) -> list[Any]:
 
 _STATE, _AT = _LINE.index("state"), _LINE.index("at")
 
-_ADD_OUTCOME = Many(insert(cast("Table", Outcome.__table__)), *_LINE, "circular_id", "link")
-_SET_RECIPIENT = Many(
-    update(cast("Table", Recipient.__table__))
-    .where(Recipient.__table__.c.id == bindparam("b_id"))
-    .values(
-        state=bindparam("b_state"),
-        code=bindparam("b_code"),
-        enhanced=bindparam("b_enhanced"),
-        reply=bindparam("b_reply"),
-        why=bindparam("b_why"),
-        at=bindparam("b_at"),
-        tries=bindparam("b_tries"),
-        next_at=bindparam("b_next_at"),
-        address=bindparam("b_address"),
-        # tried by nobody yet, or anew by a person's word: the time for giving up has not begun to run
-        first_at=case((bindparam("b_fresh", type_=Boolean), null()), else_=Recipient.__table__.c.first_at),
+_OUTCOMES, _RECIPIENTS = cast("Table", Outcome.__table__), cast("Table", Recipient.__table__)
+#: Of each change: its outcome, and what its recipient needs beside it. *fresh*: tried by nobody yet, or anew by a person's word, so that
+#: the time for giving up has not begun to run.
+_ROW = [*(_OUTCOMES.c[name] for name in _LINE), _RECIPIENTS.c.tries, _RECIPIENTS.c.next_at, flag("fresh")]
+_ADD_OUTCOMES = Many(
+    _ROW,
+    lambda rows, row: insert(_OUTCOMES).from_select(
+        [*_LINE, "circular_id", "link"],
+        select(
+            *(getattr(row, name) for name in _LINE),
+            bindparam("circular_id", type_=Integer),
+            bindparam("link", type_=Integer),
+        ).select_from(rows),
     ),
-    *(
-        "b_id",
-        "b_state",
-        "b_code",
-        "b_enhanced",
-        "b_reply",
-        "b_why",
-        "b_at",
-        "b_tries",
-        "b_next_at",
-        "b_address",
-        "b_fresh",
+)
+_REPEATED = ("state", "code", "enhanced", "reply", "why", "at", "tries", "next_at", "address")
+_SET_RECIPIENTS = Many(
+    _ROW,
+    lambda _rows, row: (
+        update(_RECIPIENTS)
+        .where(_RECIPIENTS.c.id == row.recipient_id)
+        .values(
+            {name: getattr(row, name) for name in _REPEATED}
+            | {"first_at": case((row.fresh, null()), else_=_RECIPIENTS.c.first_at)}
+        )
     ),
 )
 
@@ -125,32 +122,45 @@ async def record(
     """
     if not changes:
         return None
-    head = chain.chain_of(circular_id)
+    return await straight(
+        session, partial(write, circular_id=circular_id, changes=changes, by=by, at=at, action=action)
+    )
+
+
+def write(
+    wire: Wire, *, circular_id: int, changes: Sequence[Change], by: str, at: dt.datetime, action: str = "outcomes"
+) -> int | None:
+    """As `record`, among other statements of a transaction."""
+    if not changes:
+        return None
+    lines: list[tuple[Any, ...]] = []
     rows: list[tuple[Any, ...]] = []
-    updates: list[tuple[Any, ...]] = []
     for place, change in enumerate(changes, 1):
-        reply = change.reply
-        said = (reply.code, reply.enhanced, reply.text) if reply else (None, None, None)
-        why = change.why or None
-        rows.append(
-            (
-                *(change.letter, change.recipient, change.attempt, change.relay, change.address, change.state),
-                *(*said, why, by, change.at, change.sha256, place),
-            )
-        )
-        fresh = change.state is RecipientState.QUEUED and not change.tries
-        updates.append(
-            (
-                *(change.recipient, change.state, *said, why, change.at, change.tries),
-                *(change.next_at, change.address, fresh),
-            )
-        )
-    digest = chain.outcomes_digest([_line(row) for row in rows])
-    link = await chain.append(session, head, action, {"recipients": len(rows)}, by=by, at=at, digest=digest)
-    connection = await session.connection()
-    await _ADD_OUTCOME.run(connection, [(*row, circular_id, link) for row in rows])
-    await _SET_RECIPIENT.run(connection, updates)
+        reply, state, when = change.reply, change.state, stamp(change.at)
+        said = (reply.code, reply.enhanced, _kept(reply.text)) if reply else (None, None, None)
+        why = _kept(change.why) if change.why else None
+        line = (change.letter, change.recipient, change.attempt, change.relay, change.address, state, *said, why, by)
+        lines.append((*line, f"{when[:10]}T{when[11:]}+00:00", change.sha256, place))
+        fresh = state is RecipientState.QUEUED and not change.tries
+        rows.append((*line, when, change.sha256, place, change.tries, change.next_at, fresh))
+    link = chain.add(
+        wire,
+        chain=chain.chain_of(circular_id),
+        action=action,
+        subject={"recipients": len(rows)},
+        by=by,
+        at=at,
+        digest=chain.outcomes_digest(lines),
+    )
+    packed = pack(rows)
+    _ADD_OUTCOMES.write(wire, packed, circular_id=circular_id, link=link)
+    _SET_RECIPIENTS.write(wire, packed)
     return link
+
+
+def _kept(text: str) -> str:
+    """What others wrote, without what no database keeps."""
+    return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
 async def lines(session: AsyncSession, circular_id: int) -> AsyncIterator[tuple[int, list[Any]]]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from mailer import logs
 from mailer.circulars.states import RecipientState
 from mailer.delivery.account import Change
-from mailer.delivery.batches import Told
 from mailer.delivery.claims import Run
+from mailer.delivery.turns import Told
 
 #: What became of all of a letter's recipients -> the name of the action.
 ACTIONS: Mapping[RecipientState, str] = {

@@ -7,15 +7,12 @@
 
 import datetime as dt
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from typing import cast
 
-from sqlalchemy import Table, bindparam, func, or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailer.bulk import Many
 from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.database import Sessions, after_commit
@@ -25,35 +22,22 @@ from mailer.delivery.claims import Claim, NoLongerDue, Run, claim, nothing_lapse
 from mailer.delivery.due import WAITING, Waiting, Wanted, waiting
 from mailer.delivery.forecast import IN_TIME
 from mailer.delivery.models import Attempt, Batch
-from mailer.delivery.settling import doubt, given_up, is_cancelled, settle_batch, settle_circular, still_open
+from mailer.delivery.settling import (
+    any_under_way,
+    doubt,
+    given_up,
+    is_cancelled,
+    settle_batch,
+    settle_circular,
+)
+from mailer.delivery.turns import Told, begin, write_down
 from mailer.delivery.waking import Waking
+from mailer.statements import straight
 from mailer.wake import Call
 
 
 class Fenced(Exception):
     """A newer run has the batch: record what is known and stop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """The end of an attempt: what became of its recipients, and what it did to its letter.
-
-    Attributes:
-        left: content began at this time; None: it did not.
-        fruitless: it came back without content through no fault that the relay named.
-        size: octets of the letter; 0: it was not made.
-        seconds: from the start of the content to the relay's last word on it; None: there was none.
-        place: which connection to the relay carried it, and its how-manieth letter this was; None: none did.
-    """
-
-    claim: Claim
-    changes: tuple[Change, ...]
-    left: dt.datetime | None
-    sha256: str | None
-    fruitless: bool
-    size: int = 0
-    seconds: float | None = None
-    place: tuple[int, int] | None = None
 
 
 #: Told of attempts once the rows have what became of them: log lines, counters, a rehearsal. It must not wait for anything.
@@ -154,6 +138,8 @@ class Batches:
 
     async def _doubt_older(self, session: AsyncSession, run: Run, now: dt.datetime) -> None:
         """Rows that an older run left `sending` become uncertain, never queued; its own late results may still settle them."""
+        if not await any_under_way(session, run.circular, run.batch):
+            return
         rows = await session.execute(
             select(Recipient, Attempt)
             .join(Attempt, Attempt.id == Recipient.attempt_id)
@@ -200,20 +186,17 @@ class Batches:
             Fenced: a newer run has the batch; *told* is recorded all the same.
         """
         async with self._sessions.write(alongside=True) as session:
-            row = await session.get(Batch, (run.circular, run.batch), with_for_update=True)
-            if row is not None and row.run == run.number:
-                await self._write_down(session, run, told, now, late=again)
-                row.beat = now
-                state = await session.scalar(select(Circular.state).where(Circular.id == run.circular))
-                if not wanted.any or state != CircularState.SENDING:
+            due = await straight(session, partial(begin, run=run, told=told, wanted=wanted, now=now, late=again))
+            if due is not None:
+                self._tell(session, run, told)
+                if not due:
                     return []
-                return await claim(
+                asked = {letter.id: letter.organization for letter in due}
+                lapsed = await self._no_longer_due(session, run.circular, asked)
+                today = now.astimezone(self._zone).date()
+                return await straight(
                     session,
-                    run,
-                    wanted,
-                    now=now,
-                    today=now.astimezone(self._zone).date(),
-                    no_longer_due=self._no_longer_due,
+                    partial(claim, run=run, wanted=wanted, due=due, lapsed=lapsed, now=now, today=today),
                 )
         await self._tell_late(run, told, now)
         raise Fenced
@@ -222,7 +205,7 @@ class Batches:
         """Record what a run met that has lost its batch: it may be due again."""
         async with self._sessions.write() as session:
             row = await session.get(Batch, (run.circular, run.batch), with_for_update=True)
-            await self._write_down(session, run, told, now, late=True)
+            await self._note(session, run, told, now)
             if row is not None and told:
                 await settle_batch(session, row, now)
                 await settle_circular(session, run.circular, now)
@@ -245,7 +228,7 @@ class Batches:
         async with self._sessions.write() as session:
             row = await session.get(Batch, (run.circular, run.batch), with_for_update=True)
             fenced = row is None or row.run != run.number
-            await self._write_down(session, run, told, now, late=True)  # a turn that failed may have told a part of it
+            await self._note(session, run, told, now)
             if row is None:
                 return
             if not fenced:
@@ -282,6 +265,8 @@ class Batches:
     @staticmethod
     async def _put_back(session: AsyncSession, run: Run, now: dt.datetime) -> None:
         """What is still under way for a run that ends goes back to the queue, no try counted."""
+        if not await any_under_way(session, run.circular, run.batch):
+            return
         rows = await session.execute(
             select(Recipient, Attempt)
             .join(Attempt, Attempt.id == Recipient.attempt_id)
@@ -312,47 +297,20 @@ class Batches:
         ended = {change.attempt for change in changes}
         await session.execute(update(Attempt).where(Attempt.id.in_(ended)).values(ended_at=now))
 
-    async def _write_down(
-        self, session: AsyncSession, run: Run, told: Sequence[Told], now: dt.datetime, *, late: bool
-    ) -> None:
-        if not told:
-            return
-        for watch in self._watch:
-            after_commit(session, partial(watch, run, told))
-        changes = [change for one in told for change in one.changes]
-        if late:
-            changes = await still_open(session, changes)
-        if await is_cancelled(session, run.circular):
-            changes = [given_up(change) for change in changes]
-        await account.record(session, run.circular, changes, by="engine", at=now)
-        connection = await session.connection()
-        await _END_ATTEMPT.run(connection, [(one.claim.attempt, now, one.sha256) for one in told])
-        await _LETTER_LEFT.run(connection, [(one.claim.letter, one.left, one.sha256) for one in told if one.left])
-        await _LETTER_BACK.run(connection, [(one.claim.letter, int(one.fruitless)) for one in told if not one.left])
+    def _tell(self, session: AsyncSession, run: Run, told: Sequence[Told]) -> None:
+        """Tell those that watch, once the rows have what *told* says."""
+        if told:
+            for watch in self._watch:
+                after_commit(session, partial(watch, run, told))
+
+    async def _note(self, session: AsyncSession, run: Run, told: Sequence[Told], now: dt.datetime) -> None:
+        """Record what a run met that has no batch any more, or whose turn failed: a part of it may have been told."""
+        if told:
+            cancelled = await is_cancelled(session, run.circular)
+            await straight(session, partial(write_down, run=run, told=told, now=now, late=True, cancelled=cancelled))
+            self._tell(session, run, told)
 
 
 def call_for(circular: int, batch: int) -> Call:
     """The wake-up for a batch."""
     return Call("send", f"send/{circular}/{batch}", {"circular": circular, "batch": batch}, group=str(circular))
-
-
-_END_ATTEMPT = Many(
-    update(cast("Table", Attempt.__table__))
-    .where(Attempt.__table__.c.id == bindparam("b_id"))
-    .values(ended_at=bindparam("b_at"), sha256=bindparam("b_sha256")),
-    *("b_id", "b_at", "b_sha256"),
-)
-_LETTER_LEFT = Many(
-    update(cast("Table", Letter.__table__))
-    .where(Letter.__table__.c.id == bindparam("b_id"))
-    .values(
-        left_at=func.coalesce(Letter.__table__.c.left_at, bindparam("b_at")), sha256=bindparam("b_sha256"), fruitless=0
-    ),
-    *("b_id", "b_at", "b_sha256"),
-)
-_LETTER_BACK = Many(
-    update(cast("Table", Letter.__table__))
-    .where(Letter.__table__.c.id == bindparam("b_id"))
-    .values(fruitless=Letter.__table__.c.fruitless + bindparam("b_more")),
-    *("b_id", "b_more"),
-)

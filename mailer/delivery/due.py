@@ -3,14 +3,15 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Table, TextClause, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailer.circulars.models import Letter, Recipient
+from mailer.circulars.models import IS_OPEN, Letter, Recipient
 from mailer.circulars.states import RecipientState
 from mailer.delivery.models import Outcome
+from mailer.statements import Many, Wire, pack
 
 #: Recipients that a claim may take.
 WAITING = (RecipientState.QUEUED, RecipientState.DEFERRED)
@@ -58,12 +59,13 @@ class Wanted:
 NOTHING = Wanted()
 
 
-def is_due(circular: int, batch: int, now: dt.datetime) -> tuple[ColumnElement[bool], ...]:
-    """The conditions under which a recipient of a batch may be claimed."""
+def is_due(circular: Any, batch: Any, now: Any) -> tuple[ColumnElement[bool] | TextClause, ...]:
+    """The conditions under which a recipient of a batch may be claimed; each may be a `bindparam`."""
     return (
         Recipient.circular_id == circular,
         Recipient.batch == batch,
-        Recipient.state.in_(WAITING),
+        IS_OPEN,
+        or_(*(Recipient.state == state for state in WAITING)),  # an IN is written anew with each run
         or_(Recipient.next_at.is_(None), Recipient.next_at <= now),
     )
 
@@ -111,20 +113,24 @@ async def _deferred(session: AsyncSession, recipients: Sequence[int]) -> dict[in
     return {one: row for one, row in last.items() if row.state == RecipientState.DEFERRED}
 
 
-async def put_off(session: AsyncSession, later: Mapping[int, dt.datetime], now: dt.datetime) -> None:
+def put_off(wire: Wire, later: Mapping[int, dt.datetime], now: dt.datetime) -> None:
     """Leave letters for later; what is on the way, or waits longer anyway, stays as it is."""
-    if later:
-        connection = await session.connection()
-        rows = [{"b_letter": letter, "b_at": at, "b_now": now} for letter, at in later.items()]
-        await connection.execute(_LATER, rows)
+    _LATER.write(wire, pack(list(later.items())), b_now=now)
 
 
-_LATER = (
-    update(Recipient.__table__)  # type: ignore[arg-type]  # a Table, as Core takes it
-    .where(
-        Recipient.__table__.c.letter_id == bindparam("b_letter"),
-        or_(*(Recipient.__table__.c.state == state for state in WAITING)),  # an IN can't be run for many rows
-        or_(Recipient.__table__.c.next_at.is_(None), Recipient.__table__.c.next_at <= bindparam("b_now")),
-    )
-    .values(next_at=bindparam("b_at"))
+_RECIPIENTS = cast("Table", Recipient.__table__)
+_LATER = Many(
+    [_RECIPIENTS.c.letter_id, _RECIPIENTS.c.next_at],
+    lambda _rows, row: (
+        update(_RECIPIENTS)
+        .where(
+            _RECIPIENTS.c.letter_id == row.letter_id,
+            or_(*(_RECIPIENTS.c.state == state for state in WAITING)),
+            or_(
+                _RECIPIENTS.c.next_at.is_(None),
+                _RECIPIENTS.c.next_at <= bindparam("b_now", type_=_RECIPIENTS.c.next_at.type),
+            ),
+        )
+        .values(next_at=row.next_at)
+    ),
 )

@@ -31,6 +31,9 @@ _ROOM = "make room on the disk, then send again"
 Record = tuple[int, str, int | None, str | None, str, str]
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def boot_id() -> str:
     """What names this run of the machine; where the kernel has no such name, the time of boot to the minute."""
     with suppress(OSError):
@@ -105,17 +108,20 @@ class Journal:
         Raises:
             JournalError: the line could not be written whole; no content may leave.
         """
-        self._write(["D", attempt, at.isoformat(), [_record(result) for result in settled], sha256])
+        told = _encode([_record(result) for result in settled]) if settled else "[]"
+        digest = f'"{sha256}"' if sha256 else "null"
+        self._write(f'["D","{attempt}","{at.isoformat()}",{told},{digest}]\n')
 
     def answered(self, attempt: str, at: dt.datetime, results: Sequence[Result]) -> None:
         """Note the final reply; a failure is kept in `broken`, for the outcome itself is in memory still."""
         with suppress(JournalError):
-            self._write(["R", attempt, [_record(result) for result in results], at.isoformat()])
+            told = _encode([_record(result) for result in results])
+            self._write(f'["R","{attempt}",{told},"{at.isoformat()}"]\n')
 
-    def _write(self, line: list[object]) -> None:
+    def _write(self, line: str) -> None:
         if self.broken:
             raise JournalError(self.broken)
-        data = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        data = line.encode()
         try:
             written = os.write(self._fd, data)
         except OSError as error:
@@ -142,7 +148,7 @@ class Journal:
             except OSError as error:
                 raise JournalError(self.broken, where=str(self._path), remedy=_ROOM) from error
             self.broken = None
-            self._write(["P", ""])
+            self._write('["P",""]\n')
 
     def forget(self) -> None:
         """Empty it: every attempt that it speaks of is recorded and none is on the way."""

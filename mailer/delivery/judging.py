@@ -13,11 +13,11 @@ from mailer.circulars.states import RecipientState
 from mailer.clock import Clock
 from mailer.delivery.account import Change
 from mailer.delivery.allot import Ways
-from mailer.delivery.batches import Told
 from mailer.delivery.claims import Claim, Target
 from mailer.delivery.domains import Domains, domain_of
 from mailer.delivery.pace import Pace
 from mailer.delivery.retry import next_try
+from mailer.delivery.turns import Told
 from mailer.settings import Delivery
 from mailer.transport.base import Fate, Result, Scope
 
@@ -112,7 +112,16 @@ class Judge:
         return Told(claim, changes, None, None, fruitless=False)
 
     def _change(
-        self, claim: Claim, target: Target, state: RecipientState, *, result: Result | None = None, **more: object
+        self,
+        claim: Claim,
+        target: Target,
+        state: RecipientState,
+        *,
+        result: Result | None = None,
+        why: str | None = None,
+        tries: int | None = None,
+        next_at: dt.datetime | None = None,
+        sha256: str | None = None,
     ) -> Change:
         return Change(
             recipient=target.id,
@@ -123,7 +132,10 @@ class Judge:
             attempt=claim.attempt,
             relay=self._relay,
             reply=result.reply if result else None,
-            **{"why": result.why if result else None, "tries": target.tries, **more},  # type: ignore[arg-type]  # why, tries, next_at, sha256 by name
+            why=why if result is None else result.why,
+            tries=target.tries if tries is None else tries,
+            next_at=next_at,
+            sha256=sha256,
         )
 
     def told(

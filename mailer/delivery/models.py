@@ -30,9 +30,12 @@ class Attempt(Base):
     """One try to hand a letter to a relay."""
 
     __tablename__ = "attempt"
-    __table_args__ = (Index(None, "circular_id", "batch", "ended_at"), Index(None, "owner", "ended_at"))
+    __table_args__ = (
+        Index(None, "circular_id", "relay"),
+        Index(None, "owner"),
+    )  # none that an outcome would have to change
 
-    #: 32 hex digits, random: unique across homes and epochs
+    #: 32 hex digits, when and chance (`claims.attempt_ids`): unique across homes and epochs
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     letter_id: Mapped[int] = mapped_column(ForeignKey("letter.id"), index=True)
     circular_id: Mapped[int]

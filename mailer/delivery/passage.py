@@ -17,10 +17,10 @@ from mailer.circulars.compose import Composed, compose, merge, sign
 from mailer.circulars.frozen import Frozen
 from mailer.clock import Clock
 from mailer.delivery.allot import Line, Ways
-from mailer.delivery.batches import Told
 from mailer.delivery.claims import Claim
 from mailer.delivery.journal import Journal
 from mailer.delivery.judging import Judges
+from mailer.delivery.turns import Told
 from mailer.errors import JournalError
 from mailer.transport.base import Envelope, Fate, Held, Rcpt, Result, Scope
 

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailer.circulars.models import Circular, Letter, Recipient
+from mailer.circulars.models import IS_OPEN, Circular, Letter, Recipient
 from mailer.circulars.states import RecipientState
 from mailer.clock import Clock
 from mailer.database import Sessions
@@ -56,7 +56,7 @@ async def leaves_open(sessions: Sessions, owner: str) -> bool:
     try:
         async with sessions.read() as session:
             found = await session.scalar(
-                open_ones.where(Recipient.state == RecipientState.SENDING, Attempt.owner == owner).limit(1)
+                open_ones.where(IS_OPEN, Recipient.state == RecipientState.SENDING, Attempt.owner == owner).limit(1)
             )
     except DatabaseError:
         return True
@@ -111,7 +111,7 @@ class Recovery:
             attempts = await session.scalars(
                 select(Attempt.owner)
                 .join(Recipient, Recipient.attempt_id == Attempt.id)
-                .where(Recipient.state == RecipientState.SENDING)
+                .where(IS_OPEN, Recipient.state == RecipientState.SENDING)
                 .distinct()
             )
             batches = select(Batch.owner).where(Batch.owner.is_not(None)).distinct()

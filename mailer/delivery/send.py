@@ -20,13 +20,14 @@ from dataclasses import dataclass, field, replace
 from mailer.circulars.frozen import Frozen
 from mailer.clock import Clock
 from mailer.delivery.allot import Allotment, Ways
-from mailer.delivery.batches import Batches, Fenced, Told
+from mailer.delivery.batches import Batches, Fenced
 from mailer.delivery.claims import Claim, Run
 from mailer.delivery.due import NOTHING, Waiting, Wanted
 from mailer.delivery.journal import Journal
 from mailer.delivery.judging import Judges
 from mailer.delivery.obstacles import Obstacles
 from mailer.delivery.passage import Desk, Passages
+from mailer.delivery.turns import Told
 from mailer.errors import ChanceryError, DatabaseError
 from mailer.settings import Delivery
 from mailer.wake import Call

@@ -1,18 +1,20 @@
 """What follows from recipients' states for their batch and circular, and the changes that several rooms of delivery make alike."""
 
 import datetime as dt
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailer.circulars.models import Circular, Recipient
+from mailer.circulars.models import IS_OPEN, Circular, Recipient
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.delivery.account import Change
 from mailer.delivery.due import WAITING
 from mailer.delivery.models import Attempt, Batch
 from mailer.register import chain
+from mailer.statements import Ready, Whole, Wire, straight
 
 _CANCELLED = "the circular was cancelled"
 
@@ -27,13 +29,32 @@ async def settle_batch(
             select(func.count(), func.min(at)).where(
                 Recipient.circular_id == row.circular_id,
                 Recipient.batch == row.no,
-                Recipient.state.in_((*WAITING, RecipientState.SENDING)),
+                IS_OPEN,
             )
         )
     ).one()
     count, earliest = waiting
     row.done_at = None if count else now
     row.next_at = max(filter(None, (earliest, not_before)), default=None) if count else None
+
+
+async def any_under_way(session: AsyncSession, circular_id: int, batch: int) -> bool:
+    """Whether anything of a batch is `sending`: as a rule nothing is, where a run begins or ends."""
+    return await straight(session, lambda wire: bool(_UNDER_WAY.run(wire, circular=circular_id, batch=batch)))
+
+
+_UNDER_WAY = Ready(
+    lambda _given: (
+        select(Recipient.id)
+        .where(
+            Recipient.circular_id == bindparam("circular"),
+            Recipient.batch == bindparam("batch"),
+            IS_OPEN,
+            Recipient.state == RecipientState.SENDING,
+        )
+        .limit(1)
+    )
+)
 
 
 async def settle_circular(session: AsyncSession, circular_id: int, now: dt.datetime) -> None:
@@ -91,22 +112,25 @@ def doubt(
     )
 
 
-async def still_open(session: AsyncSession, changes: Sequence[Change]) -> list[Change]:
+def still_open(wire: Wire, changes: Sequence[Change]) -> list[Change]:
     """Of a late run's changes, those that its recipients still wait for: nobody has claimed or settled them since.
 
     A late "taken" also keeps a letter from leaving again that a person, or the circular's own choice, has put back in the queue.
     """
-    rows = await session.execute(
-        select(Recipient.id, Recipient.attempt_id, Recipient.state).where(
-            Recipient.id.in_([change.recipient for change in changes])
-        )
-    )
-    now = {(row.id, row.attempt_id): row.state for row in rows}
+    rows = _STATES.read(wire, recipients=json.dumps([change.recipient for change in changes]))
+    now = {(recipient, attempt): state for recipient, attempt, state in rows}
 
     def waits(change: Change) -> bool:
         state = now.get((change.recipient, change.attempt or ""))
         if state in {RecipientState.SENDING, RecipientState.UNCERTAIN}:
-            return change.state is not RecipientState.UNCERTAIN or state is RecipientState.SENDING
+            return change.state is not RecipientState.UNCERTAIN or state == RecipientState.SENDING
         return state in WAITING and change.state is RecipientState.ACCEPTED
 
     return [change for change in changes if waits(change)]
+
+
+_STATES = Whole(
+    lambda given: select(Recipient.id, Recipient.attempt_id, Recipient.state).where(
+        Recipient.id.in_(given.numbers("recipients"))
+    )
+)

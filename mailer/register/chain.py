@@ -4,12 +4,14 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Table, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.register.models import Head, Link
+from mailer.statements import Ready, Wire, straight
 
 HOME = "home"
 ORIGIN = "0" * 64
@@ -20,18 +22,17 @@ def chain_of(circular_id: int) -> str:
     return f"circular/{circular_id}"
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
+
 def canonical(value: Any) -> bytes:
     """JSON with one spelling: sorted keys, no blanks, UTF-8."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    return _encode(value).encode()
 
 
 def outcomes_digest(lines: Sequence[Sequence[Any]]) -> str:
     """Sha256 of a link's outcome lines, each a flat JSON array, in their order."""
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(canonical(list(line)))
-        digest.update(b"\n")
-    return digest.hexdigest()
+    return hashlib.sha256("".join([f"{_encode(line)}\n" for line in lines]).encode()).hexdigest()
 
 
 def link_hash(
@@ -74,26 +75,53 @@ async def append(
     Returns:
         The link's number in its chain.
     """
-    head = (await session.execute(select(Head.seq, Head.hash).where(Head.chain == chain).with_for_update())).first()
-    seq, previous = (head.seq + 1, head.hash) if head else (1, ORIGIN)
+    return await straight(
+        session, partial(add, chain=chain, action=action, subject=subject, by=by, at=at, digest=digest)
+    )
+
+
+def add(
+    wire: Wire,
+    *,
+    chain: str,
+    action: str,
+    subject: Mapping[str, Any],
+    by: str,
+    at: dt.datetime,
+    digest: str | None = None,
+) -> int:
+    """As `append`, among other statements of a transaction."""
+    head = _HEAD.run(wire, chain=chain)
+    (seq, previous) = (head[0][0] + 1, head[0][1]) if head else (1, ORIGIN)
     own = link_hash(
         chain=chain, seq=seq, at=at, by=by, action=action, subject=subject, digest=digest, previous=previous
     )
-    await session.execute(
-        insert(Link).values(
-            chain=chain,
-            seq=seq,
-            at=at,
-            by=by,
-            action=action,
-            subject=dict(subject),
-            digest=digest,
-            previous=previous,
-            hash=own,
-        )
+    _LINK.run(
+        wire,
+        chain=chain,
+        seq=seq,
+        at=at,
+        by=by,
+        action=action,
+        subject=dict(subject),
+        digest=digest,
+        previous=previous,
+        hash=own,
     )
-    if head:
-        await session.execute(update(Head).where(Head.chain == chain).values(seq=seq, hash=own))
-    else:
-        await session.execute(insert(Head).values(chain=chain, seq=seq, hash=own))
+    (_MOVE_HEAD if head else _FIRST_HEAD).run(wire, b_chain=chain, b_seq=seq, b_hash=own)
     return seq
+
+
+_LINKS, _HEADS = cast("Table", Link.__table__), cast("Table", Head.__table__)
+_HEAD = Ready(lambda _given: select(Head.seq, Head.hash).where(Head.chain == bindparam("chain")).with_for_update())
+_LINK = Ready(lambda _given: insert(_LINKS).values({one.key: bindparam(one.key, type_=one.type) for one in _LINKS.c}))
+_FIRST_HEAD = Ready(
+    lambda _given: insert(_HEADS).values({one.key: bindparam(f"b_{one.key}", type_=one.type) for one in _HEADS.c})
+)
+_MOVE_HEAD = Ready(
+    lambda _given: (
+        update(_HEADS)
+        .where(_HEADS.c.chain == bindparam("b_chain"))
+        .values(seq=bindparam("b_seq"), hash=bindparam("b_hash"))
+    )
+)

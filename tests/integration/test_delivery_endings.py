@@ -17,11 +17,12 @@ from mailer.circulars import rows as circular_rows
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery import send as sending_of_batches
-from mailer.delivery.batches import Batches, Told, call_for
+from mailer.delivery.batches import Batches, call_for
 from mailer.delivery.claims import Run
 from mailer.delivery.due import NOTHING, Wanted
 from mailer.delivery.journal import SUFFIX, Journal, boot_id
 from mailer.delivery.models import Attempt, Outcome
+from mailer.delivery.turns import Told
 from mailer.engine import embedded
 from mailer.errors import ChanceryError, DatabaseError
 from mailer.transport.base import Envelope, Fate, Gate, Landed, Payload, Rcpt, Reply, Result, Scope

@@ -11,11 +11,11 @@ from mailer.app import App
 from mailer.circulars.models import Circular
 from mailer.clock import ManualClock
 from mailer.database import Database
-from mailer.delivery.batches import Told
 from mailer.delivery.claims import Run
 from mailer.delivery.forecast import Forecast
 from mailer.delivery.foreseen import of_circular
 from mailer.delivery.models import Obstacle, RelayUse
+from mailer.delivery.turns import Told
 from mailer.settings import Route
 from mailer.transport.memory import MemoryTransport
 from tests.support.approved import addresses, office

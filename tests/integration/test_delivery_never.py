@@ -15,11 +15,12 @@ from mailer.circulars.states import CircularState, RecipientState
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery import send as sending_of_batches
-from mailer.delivery.batches import Batches, Fenced, Told
+from mailer.delivery.batches import Batches, Fenced
 from mailer.delivery.claims import Claim, Run
 from mailer.delivery.due import NOTHING, Wanted
 from mailer.delivery.journal import boot_id
 from mailer.delivery.models import Outcome
+from mailer.delivery.turns import Told
 from mailer.engine import embedded
 from mailer.errors import DatabaseError, HomeBusy
 from mailer.transport.memory import MemoryTransport

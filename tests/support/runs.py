@@ -15,11 +15,12 @@ from mailer.circulars.models import Circular, Letter
 from mailer.circulars.states import RecipientState
 from mailer.database import Database
 from mailer.delivery.account import Change
-from mailer.delivery.batches import Batches, Told
+from mailer.delivery.batches import Batches
 from mailer.delivery.claims import Claim, Run
 from mailer.delivery.due import Wanted
 from mailer.delivery.journal import SUFFIX, boot_id
 from mailer.delivery.models import Batch
+from mailer.delivery.turns import Told
 from mailer.transport.base import Envelope, Rcpt
 from mailer.transport.memory import MemoryTransport
 from mailer.transport.verdict import Phase

@@ -296,11 +296,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["letter_id"], ["letter.id"], name=op.f("fk_attempt_letter_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_attempt")),
     )
-    op.create_index(
-        op.f("ix_attempt_circular_id_batch_ended_at"), "attempt", ["circular_id", "batch", "ended_at"], unique=False
-    )
+    op.create_index(op.f("ix_attempt_circular_id_relay"), "attempt", ["circular_id", "relay"], unique=False)
     op.create_index(op.f("ix_attempt_letter_id"), "attempt", ["letter_id"], unique=False)
-    op.create_index(op.f("ix_attempt_owner_ended_at"), "attempt", ["owner", "ended_at"], unique=False)
+    op.create_index(op.f("ix_attempt_owner"), "attempt", ["owner"], unique=False)
     op.create_table(
         "recipient",
         sa.Column("id", sa.Integer(), nullable=False),

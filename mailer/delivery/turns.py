@@ -1,0 +1,109 @@
+"""The first half of a turn as a series of statements: record what letters met, renew the batch's beat, look at what is due."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from sqlalchemy import Table, bindparam, case, func, select, update
+
+from mailer.circulars.models import Circular, Letter
+from mailer.circulars.states import CircularState
+from mailer.delivery import account
+from mailer.delivery.account import Change
+from mailer.delivery.claims import Claim, Due, Run, look
+from mailer.delivery.due import Wanted
+from mailer.delivery.models import Attempt, Batch
+from mailer.delivery.settling import given_up, still_open
+from mailer.statements import Many, Ready, Wire, pack
+
+
+@dataclass(slots=True)
+class Told:
+    """The end of an attempt: what became of its recipients, and what it did to its letter.
+
+    Attributes:
+        left: content began at this time; None: it did not.
+        fruitless: it came back without content through no fault that the relay named.
+        size: octets of the letter; 0: it was not made.
+        seconds: from the start of the content to the relay's last word on it; None: there was none.
+        place: which connection to the relay carried it, and its how-manieth letter this was; None: none did.
+    """
+
+    claim: Claim
+    changes: tuple[Change, ...]
+    left: dt.datetime | None
+    sha256: str | None
+    fruitless: bool
+    size: int = 0
+    seconds: float | None = None
+    place: tuple[int, int] | None = None
+
+
+def begin(
+    wire: Wire, *, run: Run, told: Sequence[Told], wanted: Wanted, now: dt.datetime, late: bool
+) -> list[Due] | None:
+    """Record *told*, renew the beat, and look at what is *wanted* and due; None: a newer run has the batch, and nothing was done."""
+    found = _TAKEN.run(wire, circular=run.circular, batch=run.batch)
+    if not found or found[0][0] != run.number:
+        return None
+    state = found[0][1]
+    write_down(wire, run=run, told=told, now=now, late=late, cancelled=state == CircularState.CANCELLED)
+    _BEAT.run(wire, b_circular=run.circular, b_no=run.batch, b_beat=now)
+    if not wanted.any or state != CircularState.SENDING:
+        return []
+    return look(wire, run, wanted, now)
+
+
+def write_down(wire: Wire, *, run: Run, told: Sequence[Told], now: dt.datetime, late: bool, cancelled: bool) -> None:
+    """Record what the letters met."""
+    if not told:
+        return
+    changes = [change for one in told for change in one.changes]
+    if late:
+        changes = still_open(wire, changes)
+    if cancelled:
+        changes = [given_up(change) for change in changes]
+    account.write(wire, circular_id=run.circular, changes=changes, by="engine", at=now)
+    rows = pack([(one.claim.attempt, one.claim.letter, one.left, one.sha256, int(one.fruitless)) for one in told])
+    _END_ATTEMPTS.write(wire, rows, b_now=now)
+    _SET_LETTERS.write(wire, rows)
+
+
+_L, _A, _B = (cast("Table", one.__table__) for one in (Letter, Attempt, Batch))
+_TAKEN = Ready(
+    lambda _given: (
+        select(Batch.run, Circular.state)
+        .join(Circular, Circular.id == Batch.circular_id)
+        .where(Batch.circular_id == bindparam("circular"), Batch.no == bindparam("batch"))
+        .with_for_update(of=Batch)
+    )
+)
+_BEAT = Ready(
+    lambda _given: (
+        update(_B)
+        .where(_B.c.circular_id == bindparam("b_circular"), _B.c.no == bindparam("b_no"))
+        .values(beat=bindparam("b_beat"))
+    )
+)
+_ROW = (_A.c.id, _A.c.letter_id, _L.c.left_at, _L.c.sha256, _L.c.fruitless)
+_END_ATTEMPTS = Many(
+    _ROW,
+    lambda _rows, row: (
+        update(_A)
+        .where(_A.c.id == row.id)
+        .values(ended_at=bindparam("b_now", type_=_A.c.ended_at.type), sha256=row.sha256)
+    ),
+)
+_SET_LETTERS = Many(
+    _ROW,
+    lambda _rows, row: (
+        update(_L)
+        .where(_L.c.id == row.letter_id)
+        .values(
+            left_at=func.coalesce(_L.c.left_at, row.left_at),
+            sha256=case((row.left_at.is_(None), _L.c.sha256), else_=row.sha256),
+            fruitless=case((row.left_at.is_(None), _L.c.fruitless + row.fruitless), else_=0),
+        )
+    ),
+)
