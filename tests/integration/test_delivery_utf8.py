@@ -14,19 +14,23 @@ from sqlalchemy import func, select
 from mailer.circulars import letter_files
 from mailer.circulars.models import Blob
 from mailer.circulars.states import RecipientState
-from mailer.clock import ManualClock
+from mailer.clock import ManualClock, SystemClock
 from mailer.database import Database
 from mailer.delivery.due import Wanted
 from mailer.rehearsal.record import Received
 from mailer.reports import formats
 from mailer.reports.delivery import build
 from mailer.reports.letter import bytes_again
-from mailer.settings import Dkim
+from mailer.settings import Dkim, Relay, Tls
 from mailer.transport.memory import MemoryTransport
+from mailer.transport.pool import SmtpTransport
 from tests.support.approved import SETTINGS, letters, office, send, settings, states
 from tests.support.dkim_kit import SELECTOR, dkimpy_verifies, opendkim_verifies, pem, signer
+from tests.support.mail_samples import letter
+from tests.support.postfix import sink
 from tests.support.runs import begin, told_of
 from tests.support.stage import Stage, open_stage, prepare
+from tests.support.transport_kit import Account, envelope, fates, payload
 
 #: The domain of the last one is beyond ASCII, as contacts keep it.
 MAILBOXES = (
@@ -205,6 +209,23 @@ async def test_signatures_hold_over_addresses_beyond_ascii(tmp_path: Path) -> No
         assert all(dkimpy_verifies(each, record) for each in octets)
         assert opendkim_verifies(tmp_path, record, *octets) == [True, True]
         await agree(stage)
+
+
+@pytest.mark.parametrize("offered", OFFERS, ids=["offered", "not-offered"])
+async def test_another_server_reads_what_we_send(tmp_path: Path, offered: bool) -> None:
+    """aiosmtpd, a second opinion: address and header in UTF-8 where it offers SMTPUTF8; else the other recipient's letter alone."""
+    addresses = ("zoë@x.example", "registry@x.example")
+    octets = letter(to=tuple(("", address) for address in addresses), raw=offered)
+    with sink({}, utf8=offered) as end:
+        relay = Relay(host="127.0.0.1", port=end.port, tls=Tls.NONE)
+        transport = SmtpTransport("main", relay, home=tmp_path, clock=SystemClock())
+        told = await transport.send(envelope(*addresses), payload(octets), Account())
+        await transport.close()
+        (arrived,) = end.wait_for(1, to="x.example")
+    assert fates(told) == ["accepted recipient" if offered else "refused recipient", "accepted recipient"]
+    assert arrived.recipients == list(addresses if offered else addresses[1:])
+    assert arrived.data == octets
+    assert (b"zo\xc3\xab@" in octets) is offered
 
 
 async def test_a_letter_is_on_its_way_once_at_a_time(database: Database, clock: ManualClock, tmp_path: Path) -> None:

@@ -155,10 +155,10 @@ class _OnAnyPort(Controller):
 
 
 @contextmanager
-def sink(refusals: Mapping[str, str]) -> Iterator[Sink]:
-    """A sink on a free port until the block ends."""
+def sink(refusals: Mapping[str, str], *, utf8: bool = True) -> Iterator[Sink]:
+    """A sink on a free port until the block ends; *utf8*: it offers SMTPUTF8."""
     made = Sink(refusals)
-    controller = _OnAnyPort(made, hostname="127.0.0.1", port=0, enable_SMTPUTF8=True)
+    controller = _OnAnyPort(made, hostname="127.0.0.1", port=0, enable_SMTPUTF8=utf8)
     controller.start()
     try:
         made.port = controller.port
