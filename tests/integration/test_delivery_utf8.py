@@ -24,6 +24,7 @@ from mailer.reports.letter import bytes_again
 from mailer.settings import Dkim, Relay, Tls
 from mailer.transport.memory import MemoryTransport
 from mailer.transport.pool import SmtpTransport
+from tests.support import relays
 from tests.support.approved import SETTINGS, letters, office, send, settings, states
 from tests.support.dkim_kit import SELECTOR, dkimpy_verifies, opendkim_verifies, pem, signer
 from tests.support.mail_samples import letter
@@ -243,6 +244,19 @@ async def test_a_letter_is_on_its_way_once_at_a_time(database: Database, clock: 
     assert not second.partial
     assert (second.dated, second.to, second.cc) == (first.dated, first.to, first.cc)
     assert (first.row.raw, second.row.raw) == (False, True)
+
+
+async def test_an_address_counts_once_for_the_day(
+    sqlite_database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """A relay that allows six addresses a day has three letters to two addresses each, whichever way they are split."""
+    mailboxes = [[f"a{number}@x.example", f"é{number}@x.example"] for number in range(3)]
+    chosen = relays.chosen(relays={"main": {"recipients_per_day": 6}})
+    app, circular = await office(sqlite_database, clock, tmp_path, mailboxes, chosen)
+    relay = MemoryTransport()
+    await relays.send(app, circular, {"main": relay})
+    assert set((await states(sqlite_database, circular)).values()) == {"accepted"}
+    assert [len(one.recipients) for one in relay.received] == [1] * 6
 
 
 async def test_both_versions_of_a_letter_are_kept(
