@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mailer.settings import Route
 from mailer.transport.memory import MemoryTransport
 from tests.support.approved import addresses, office
 from tests.support.relays import another, chosen, process, reached
+from tests.support.stage import open_stage, prepare
 
 SECOND, HOUR = dt.timedelta(seconds=1), dt.timedelta(hours=1)
 TWO = {"relay": ["main", "second"], "relays": {"main": {"recipients_per_day": 20}, "second": {"per_minute": 6}}}
@@ -111,6 +113,23 @@ async def test_closed_relays_are_told(sqlite_database: Database, clock: ManualCl
         row = await session.get_one(Circular, circular)
         seen = await of_circular(session, app.settings, row, now=clock.now(), lifted=True)
     assert "as fast as the mail server takes them" in seen.words(clock.now(), dt.UTC)
+
+
+async def test_letters_are_spread_by_the_mail_servers_own_record(tmp_path: Path) -> None:
+    """Through real SMTP: three letters that have an hour leave some 20 minutes apart, as the server saw them, and none too late."""
+    await prepare(tmp_path / "prepared")
+    async with open_stage(tmp_path / "prepared", tmp_path / "home", {}, pipelining=True, connections=2) as stage:
+        async with stage.running() as made:
+            until = stage.ours.now() + HOUR
+            await made.delivery.start(stage.circular, by="anna", finish_by=until)
+            while (await made.delivery.progress(stage.circular)).next_at or not stage.server.taken:
+                await stage.work(made)
+                standing = await made.delivery.progress(stage.circular)
+                stage.pass_time(max((standing.next_at or stage.ours.now()) - stage.ours.now(), dt.timedelta(0)))
+        times = [one.at for one in stage.server.taken]
+        assert stage.copies() == {"one": 1, "two": 1, "cc": 1, "three": 1}
+    assert [18 <= (later - earlier) / (60 * SECOND) <= 22 for earlier, later in pairwise(times)] == [True, True]
+    assert times[-1] < until
 
 
 async def _foreseen(app: App, circular: int, until: dt.datetime | None = None) -> Forecast:
