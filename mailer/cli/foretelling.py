@@ -11,7 +11,7 @@ from lists.kinds import Severity
 from mailer.app import App
 from mailer.circulars.models import Circular
 from mailer.cli import context
-from mailer.delivery.forecast import Forecast, in_words
+from mailer.delivery.forecast import Forecast
 from mailer.delivery.foreseen import of_circular, of_letters
 from mailer.errors import BadInput, SettingsError
 
@@ -105,7 +105,7 @@ async def _until(
         raise BadInput(
             f"by then it can't be ready: {seen.words(begin, zone).rstrip('.')}",
             where=where,
-            remedy=f"give {in_words(ready + dt.timedelta(minutes=1), zone)} or later, or leave --finish-by out",
+            remedy=f"give {(ready + dt.timedelta(minutes=1)).astimezone(zone):%Y-%m-%dT%H:%M} or later, or leave --finish-by out",
         )
     return until
 

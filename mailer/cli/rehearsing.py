@@ -94,9 +94,12 @@ def _tell(done: "Rehearsed", form: ReportFormat) -> int:
 
 def _last_lines(done: "Rehearsed", duration: "Duration") -> list[str]:
     """What a person hears after the report."""
+    from mailer.circulars.states import RecipientState
     from mailer.delivery.forecast import length
 
-    lines = [f"This was a rehearsal: no letter has left, and the account of {done.name} is as it was.", _pace(duration)]
+    lines = [f"This was a rehearsal: no letter has left, and the account of {done.name} is as it was."]
+    if done.standing is None or done.standing.recipients.get(RecipientState.ACCEPTED):
+        lines.append(_pace(duration))
     if duration.all > duration.first:
         lines.append(f"The last new try would be {length(duration.all)} after the beginning.")
     if done.unwritten is None:

@@ -151,7 +151,15 @@ def patient(app: App, next_due: dt.datetime | None) -> bool:
     return next_due is None or next_due > app.clock.now() + _PATIENCE
 
 
-def tell(standing: Standing, trouble: str | None = None) -> int:
+def local_time(app: App, moment: dt.datetime) -> str:
+    """`7 July 2006, 10:20 (Europe/Zurich)`: in the home's zone."""
+    from zoneinfo import ZoneInfo
+
+    zone = app.settings.calendar.timezone
+    return f"{moment.astimezone(ZoneInfo(zone)):%-d %B %Y, %H:%M} ({zone})"
+
+
+def tell(app: App, standing: Standing, trouble: str | None = None) -> int:
     """Print where a circular's addresses stand and what to do next.
 
     Returns:
@@ -172,8 +180,8 @@ def tell(standing: Standing, trouble: str | None = None) -> int:
         return context.LATER
     if waiting:
         if trouble:
-            context.err.print(f"The relay has trouble: {trouble}", markup=False)
-        when = f" from {standing.next_at:%d %B %Y %H:%M} UTC" if standing.next_at else ""
+            context.err.print(f"Our mail server has trouble: {trouble}", markup=False)
+        when = f" until {local_time(app, standing.next_at)}" if standing.next_at else ""
         print(
             f"{waiting} addresses wait{when}. `chancery serve` goes on by itself, `chancery circular send {name}` once."
         )

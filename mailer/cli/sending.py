@@ -45,7 +45,9 @@ def send(
         try:
             async with dispatch.sending(application, what="send") as sending:
                 if begun and (now := await application.delivery.progress(circular_id)).state is CircularState.SENT:
-                    return running.tell(now)  # the journal of a process that ended badly told the last of it
+                    return running.tell(
+                        application, now
+                    )  # the journal of a process that ended badly told the last of it
                 await _probe_first(application, sender)
                 await sending.delivery.start(
                     circular_id, by=application.by, expect=None if begun else expect, finish_by=until
@@ -54,7 +56,7 @@ def send(
                 with running.signals(sending) as taken:
                     async with running.progress_bar(application.delivery, circular_id):
                         await running.work_beside_others(application, sending, circular_id, taken)
-                code = running.tell(await application.delivery.progress(circular_id), sending.trouble())
+                code = running.tell(application, await application.delivery.progress(circular_id), sending.trouble())
                 return context.INTERRUPTED if taken.received else code
         except HomeBusy as busy:
             await application.delivery.start(
@@ -62,7 +64,7 @@ def send(
             )
             context.err.print(f"Handed over: {busy}", markup=False)
             await running.follow(application, circular_id)
-            return running.tell(await application.delivery.progress(circular_id))
+            return running.tell(application, await application.delivery.progress(circular_id))
 
     raise typer.Exit(context.with_app(work))
 
@@ -73,7 +75,10 @@ async def _slept(application: Any, circular_id: int) -> bool:
     limit = application.settings.delivery.ask_after
     if since is None or not limit or (application.clock.now() - since).total_seconds() <= limit:
         return False
-    context.err.print(f"It has waited since {since:%d %B %Y %H:%M} UTC. To stop it instead: chancery circular cancel.")
+    from mailer.cli.running import local_time
+
+    told = f"It has waited since {local_time(application, since)}. To stop it instead: chancery circular cancel."
+    context.err.print(told, markup=False, highlight=False)
     return True
 
 

@@ -28,7 +28,7 @@ def parts(account: LetterAccount, text: str, zone: str) -> Iterable[RenderableTy
         f"{audience_words(letter.audience)}{role}; {letter.form.value} in {NAMES[letter.language]}: {letter.chosen}"
     )
     state = LETTER_WORDS[letter.state]
-    yield plain(f"State: {state}" + (f" ({letter.why})" if letter.why else ""), "bold")
+    yield plain(f"State: {state}" + (f" ({letter.why})" if letter.why and letter.why != state else ""), "bold")
     yield plain(f"Message-ID: {letter.message_id}")
     if letter.sent_at:
         yield plain(f"First left {local_time(letter.sent_at, zone)}; sha256 {letter.sha256}")
