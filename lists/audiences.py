@@ -8,40 +8,47 @@ Rules of resolving.
 - An organization gets one letter: the first rule that finds it has it, `to` before `cc`.
 - An organization without a mailbox is not addressed, and is named. A State of the audience for which nobody is addressed
   is named, unless `except` took it out. A State that only stands under CC is still without addressee under To.
+
+`choose` keeps some ten octets of each organization and reads the rest piece by piece (`Chosen.pieces`), whatever the size of the list;
+`resolve` is for whoever wants all of it at hand.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from array import array
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import String, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lists.address import shown
 from lists.changes import revision
-from lists.errors import BadInput, NotFound
+from lists.choosing import Chooser, Excluded, Reason, Unaddressed, right_on
 from lists.kinds import Counting, Form, OrganizationKind, Role
-from lists.models import Contact, Membership, NamedList, Organization
-from lists.near import near
-from lists.organizations import seat_words
-from lists.roll import Roll, State, fold
-from lists.rules import Rule, Selects, parse, wording_key
-from lists.words import KIND_WORDS, at, day, standing
+from lists.models import Contact, Organization
+from lists.roll import Roll
+from lists.rules import Rule, parse, wording_key
 
 __all__ = [
     "Addressee",
+    "Chosen",
     "Excluded",
     "Mailbox",
     "Resolved",
     "Unaddressed",
+    "choose",
     "current_mailboxes",
+    "mailboxes_of",
     "resolve",
     "wording_key",
 ]
 
+#: Organizations that are read together.
+PIECE = 1000
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+
+class Mailbox(NamedTuple):
     """A contact that is right on the day: normalised address, name (may be empty), `to` or `cc` of the mail header.
 
     `contact_id` is None for an address that a person gave for one letter.
@@ -53,8 +60,7 @@ class Mailbox:
     role: Role
 
 
-@dataclass(frozen=True, slots=True)
-class Addressee:
+class Addressee(NamedTuple):
     """An organization that gets a letter.
 
     Attributes:
@@ -79,36 +85,51 @@ class Addressee:
 
 
 @dataclass(frozen=True, slots=True)
-class Unaddressed:
-    """A State of the audience for which nobody is addressed."""
-
-    state_iso3: str
-    state: str
-    audience: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Excluded:
-    """An organization of the audience that gets no letter, and why."""
-
-    organization_id: int
-    organization: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """What the rules of a circular come to.
+class Chosen:
+    """What the rules of a circular come to, without the addressees themselves.
 
     Attributes:
-        addressees: in order: To before CC, then rule, State by English name, organization by name; one per organization.
+        ids: of the addressees, in order: To before CC, then rule, State by English name, organization by name; one per organization.
+        reasons: of each, the place of its reason in *said*.
+        kinds: their kinds, each with the form that it asks for, as first met.
         unaddressed: States without addressee, in the order of their rules and names.
         excluded: organizations that a rule found and that get no letter: no mailbox, or taken out by `except`.
         not_chosen: organizations of the audience's States that the rule passes over: another seat, or retired.
         revision: of the contacts and lists that were read.
         to_keys: keys of `[wording]` printed under To, in order (`states-parties`); `cc_keys` likewise.
+        on: the day whose mailboxes are meant.
     """
+
+    ids: "array[int]"
+    reasons: "array[int]"
+    said: tuple[Reason, ...]
+    kinds: tuple[tuple[OrganizationKind, Form | None], ...]
+    unaddressed: tuple[Unaddressed, ...]
+    excluded: tuple[Excluded, ...]
+    not_chosen: tuple[Excluded, ...]
+    revision: int
+    to_keys: tuple[str, ...]
+    cc_keys: tuple[str, ...]
+    on: dt.date
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    async def pieces(self, session: AsyncSession) -> AsyncIterator[list[Addressee]]:
+        """The addressees, `PIECE` at a time; *session* has to see what `choose` saw."""
+        for start in range(0, len(self.ids), PIECE):
+            ids = self.ids[start : start + PIECE]
+            found = await _organizations(session, ids)
+            boxes = await mailboxes_of(session, ids, self.on)
+            yield [
+                Addressee._make((number, *found[number], *self.said[reason], boxes[number]))
+                for number, reason in zip(ids, self.reasons[start : start + PIECE], strict=True)
+            ]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """`Chosen` with all its addressees."""
 
     addressees: tuple[Addressee, ...]
     unaddressed: tuple[Unaddressed, ...]
@@ -117,6 +138,43 @@ class Resolved:
     revision: int
     to_keys: tuple[str, ...]
     cc_keys: tuple[str, ...]
+
+
+async def choose(
+    session: AsyncSession,
+    roll: Roll,
+    *,
+    to: Sequence[str],
+    cc: Sequence[str] = (),
+    except_: Sequence[str] = (),
+    as_of: dt.date,
+    on: dt.date,
+    counting: Counting = Counting.IN_FORCE,
+) -> Chosen:
+    """Who gets the letter, and who does not, and why (rules: above).
+
+    Raises:
+        BadInput: a rule can't be read, or names an unknown State or list; near names are in the message.
+    """
+    rules = [(parse(text, roll), role) for role, texts in ((Role.TO, to), (Role.CC, cc)) for text in texts]
+    without = [parse(text, roll) for text in except_]
+    work = Chooser(session, roll, as_of, on, counting)
+    await work.begin(without, {rule.list_name for rule in [r for r, _ in rules] + without if rule.list_name})
+    for rule, role in rules:
+        await work.take(rule, role)
+    return Chosen(
+        ids=work.ids,
+        reasons=work.reasons,
+        said=tuple(work.said),
+        kinds=tuple(work.kinds),
+        unaddressed=work.unaddressed(),
+        excluded=tuple(work.excluded.values()),
+        not_chosen=work.not_chosen(),
+        revision=await revision(session),
+        to_keys=_keys(rules, Role.TO),
+        cc_keys=_keys(rules, Role.CC),
+        on=on,
+    )
 
 
 async def resolve(
@@ -130,259 +188,77 @@ async def resolve(
     on: dt.date,
     counting: Counting = Counting.IN_FORCE,
 ) -> Resolved:
-    """Who gets the letter, and who does not, and why (rules: above).
+    """`choose`, with all addressees at hand.
 
     Raises:
-        BadInput: a rule can't be read, or names an unknown State or list; near names are in the message.
+        BadInput: as there.
     """
-    rules = [(parse(text, roll), role) for role, texts in ((Role.TO, to), (Role.CC, cc)) for text in texts]
-    without = [parse(text, roll) for text in except_]
-    book = await _read(session, on, {rule.list_name for rule in [r for r, _ in rules] + without if rule.list_name})
-    work = _Resolver(roll, book, as_of, on, counting, without)
-    for rule, role in rules:
-        work.take(rule, role)
+    found = await choose(session, roll, to=to, cc=cc, except_=except_, as_of=as_of, on=on, counting=counting)
     return Resolved(
-        addressees=tuple(work.addressees),
-        unaddressed=work.unaddressed(),
-        excluded=tuple(work.excluded.values()),
-        not_chosen=work.not_chosen(),
-        revision=await revision(session),
-        to_keys=_keys(rules, Role.TO),
-        cc_keys=_keys(rules, Role.CC),
+        addressees=tuple([one async for piece in found.pieces(session) for one in piece]),
+        unaddressed=found.unaddressed,
+        excluded=found.excluded,
+        not_chosen=found.not_chosen,
+        revision=found.revision,
+        to_keys=found.to_keys,
+        cc_keys=found.cc_keys,
     )
 
 
 async def current_mailboxes(session: AsyncSession, organization_id: int, on: dt.date) -> tuple[Mailbox, ...]:
     """The mailboxes of an organization that are right on that day: those for To first, each in the order of entry."""
-    rows = await session.scalars(
-        select(Contact).where(Contact.organization_id == organization_id, *_right_on(on)).order_by(Contact.id)
+    return (await mailboxes_of(session, [organization_id], on))[organization_id]
+
+
+async def mailboxes_of(
+    session: AsyncSession, organization_ids: Collection[int], on: dt.date
+) -> dict[int, tuple[Mailbox, ...]]:
+    """`current_mailboxes` of each of some organizations (a thousand or so)."""
+    found = await session.execute(
+        select(Contact.organization_id, Contact.id, Contact.address, Contact.name, type_coerce(Contact.role, String))
+        .where(Contact.organization_id.in_(organization_ids), *right_on(on))
+        .order_by(Contact.organization_id, Contact.id)
     )
-    return _in_order([_mailbox(row) for row in rows])
+    boxes: dict[int, tuple[Mailbox, ...]] = dict.fromkeys(organization_ids, ())
+    mixed = set()
+    for owner, number, address, name, role in found:
+        if role != Role.TO:
+            mixed.add(owner)
+        boxes[owner] += (Mailbox(number, address, name, _ROLES[role]),)
+    for owner in mixed:
+        boxes[owner] = tuple(sorted(boxes[owner], key=lambda box: (box.role is Role.CC, box.contact_id or 0)))
+    return boxes
+
+
+_ROLES = {role.value: role for role in Role}
+_KINDS = {kind.value: kind for kind in OrganizationKind}
+_FORMS: dict[str | None, Form | None] = {None: None} | {form.value: form for form in Form}
+
+
+async def _organizations(session: AsyncSession, ids: Iterable[int]) -> dict[int, tuple[Any, ...]]:
+    """By id: what an `Addressee` has of an organization beside its id, as far as the salutation."""
+    rows = await session.execute(
+        select(
+            Organization.id,
+            Organization.name,
+            type_coerce(Organization.kind, String),
+            Organization.state_iso3,
+            Organization.seat,
+            type_coerce(Organization.form, String),
+            type_coerce(Organization.languages, String),
+            Organization.salutation,
+        ).where(Organization.id.in_(ids))
+    )
+    spoken: dict[str, tuple[str, ...]] = {}
+    found = {}
+    stored: Any
+    for number, name, kind, state, seat, form, stored, salutation in rows:
+        if (order := spoken.get(key := str(stored))) is None:
+            # the driver of PostgreSQL parses JSON by itself
+            order = spoken[key] = tuple(json.loads(stored) if isinstance(stored, str) else stored)
+        found[number] = (name, _KINDS[kind], state, seat, _FORMS[form], order, salutation)
+    return found
 
 
 def _keys(rules: Sequence[tuple[Rule, Role]], role: Role) -> tuple[str, ...]:
     return tuple(dict.fromkeys(rule.key for rule, of in rules if of is role))
-
-
-def _right_on(on: dt.date) -> tuple[ColumnElement[bool], ...]:
-    return (
-        or_(Contact.valid_from.is_(None), Contact.valid_from <= on),
-        or_(Contact.valid_until.is_(None), Contact.valid_until >= on),
-    )
-
-
-def _mailbox(row: Contact) -> Mailbox:
-    return Mailbox(row.id, row.address, row.name, Role(row.role))
-
-
-def _in_order(boxes: Iterable[Mailbox]) -> tuple[Mailbox, ...]:
-    return tuple(sorted(boxes, key=lambda box: (box.role is Role.CC, box.contact_id or 0)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Book:
-    """What was read: organizations, their mailboxes of the day, lists."""
-
-    organizations: tuple[Organization, ...]
-    mailboxes: Mapping[int, tuple[Mailbox, ...]]
-    lists: Mapping[str, frozenset[int]]
-
-
-async def _read(session: AsyncSession, on: dt.date, list_names: set[str]) -> _Book:
-    organizations = tuple(await session.scalars(select(Organization).order_by(Organization.id)))
-    boxes: dict[int, list[Mailbox]] = {}
-    for row in await session.scalars(select(Contact).where(*_right_on(on)).order_by(Contact.id)):
-        boxes.setdefault(row.organization_id, []).append(_mailbox(row))
-    known = {row.name: row.id for row in await session.scalars(select(NamedList))}
-    members: dict[str, frozenset[int]] = {}
-    for name in sorted(list_names):
-        of_name = next((known[k] for k in known if fold(k) == fold(name)), None)
-        if of_name is None:
-            raise NotFound(f"there is no list {shown(name)}", remedy=near(name, known) or _no_lists(known))
-        ids = await session.scalars(select(Membership.organization_id).where(Membership.list_id == of_name))
-        members[name] = frozenset(ids)
-    return _Book(organizations, {key: _in_order(found) for key, found in boxes.items()}, members)
-
-
-def _no_lists(known: Mapping[str, int]) -> str:
-    if known:
-        return f"the lists are {', '.join(sorted(known))}"
-    return "there are no lists yet; name them in the column `lists` of the sheet"
-
-
-class _Resolver:
-    """Takes rule after rule; see the module's rules."""
-
-    def __init__(
-        self, roll: Roll, book: _Book, as_of: dt.date, on: dt.date, counting: Counting, without: Sequence[Rule]
-    ) -> None:
-        self.roll, self.book, self.as_of, self.on, self.counting = roll, book, as_of, on, counting
-        self.addressees: list[Addressee] = []
-        self.excluded: dict[int, Excluded] = {}
-        self._taken: dict[int, Role] = {}
-        self._seen: dict[int, str] = {}
-        self._answered: set[tuple[str, Role]] = set()
-        self._nobody: list[tuple[Unaddressed, Role]] = []
-        self._of_state: dict[str, list[Organization]] = {}
-        for row in book.organizations:
-            if row.state_iso3 and not self._retired(row):
-                self._of_state.setdefault(row.state_iso3, []).append(row)
-        self._out_states, self._out = self._taken_out(without)
-
-    def _retired(self, row: Organization) -> bool:
-        return row.retired_on is not None and row.retired_on <= self.on
-
-    def _states(self, rule: Rule) -> tuple[State, ...]:
-        if rule.state is not None:
-            if not rule.state.exists(self.as_of):
-                since = day(rule.state.exists_from) if rule.state.exists_from else ""
-                raise BadInput(f"{rule.state.name()} is a State only since {since}", where=f"rule {rule.text!r}")
-            return (rule.state,)
-        if rule.selects is Selects.PARTIES:
-            return self.roll.parties(self.as_of, self.counting)
-        return self.roll.not_parties(self.as_of, self.counting)
-
-    def _listed(self, rule: Rule) -> list[Organization]:
-        """The organizations that a rule other than one of States selects, whatever their seat."""
-        if rule.selects is Selects.LIST:
-            members = self.book.lists[rule.list_name]
-            rows = [row for row in self.book.organizations if row.id in members]
-        else:
-            rows = [row for row in self.book.organizations if not OrganizationKind(row.kind).of_a_state]
-        return sorted((row for row in rows if not self._retired(row)), key=self._place)
-
-    def _place(self, row: Organization) -> tuple[bool, str, str, int]:
-        state = self.roll.state(row.state_iso3).name() if row.state_iso3 else ""
-        return (row.state_iso3 is None, fold(state), fold(row.name), row.id)
-
-    def _taken_out(self, without: Sequence[Rule]) -> tuple[set[str], dict[int, str]]:
-        """States, and organizations with the rule, that `except` takes out."""
-        states: set[str] = set()
-        rows: dict[int, str] = {}
-        for rule in without:
-            chosen = self._listed(rule) if not rule.selects.states else []
-            if rule.selects.states:
-                codes = {state.iso3 for state in self._states(rule)}
-                states |= codes if not rule.seats else set()
-                chosen = [row for code in sorted(codes) for row in self._of_state.get(code, [])]
-            for row in chosen:
-                if not rule.seats or row.seat in rule.seats:
-                    rows.setdefault(row.id, rule.text)
-        return states, rows
-
-    def take(self, rule: Rule, role: Role) -> None:
-        """Let *rule* select, for To or CC."""
-        if rule.selects.states:
-            for state in self._states(rule):
-                why = standing(self.roll, state.iso3, self.as_of, self.counting)
-                rows = sorted(self._of_state.get(state.iso3, []), key=self._place)
-                self._take_state(rule, role, state, rows, why)
-            return
-        rows = self._listed(rule)
-        why = f"on the list {rule.list_name}" if rule.selects is Selects.LIST else ""
-        by_state: dict[str, list[Organization]] = {}
-        for row in rows:
-            if row.state_iso3:
-                by_state.setdefault(row.state_iso3, []).append(row)
-        for code, of_state in by_state.items():
-            self._take_state(rule, role, self.roll.state(code), of_state, why)
-        for row in rows:
-            if row.state_iso3 is None:
-                self._take_other(rule, role, row, why)
-
-    def _take_other(self, rule: Rule, role: Role, row: Organization, why: str) -> None:
-        if rule.seats and row.seat not in rule.seats:
-            self._seen.setdefault(row.id, f"its seat is {_seat(row.seat)}; {rule.text} asks for another")
-            return
-        reason = why or KIND_WORDS[OrganizationKind(row.kind)]
-        self._give(rule, role, row, f"{reason}; seat{at(row.seat)}" if rule.seats else reason)
-
-    def _take_state(self, rule: Rule, role: Role, state: State, rows: list[Organization], why: str) -> None:
-        answered = False
-        missing: list[str] = []  # seats where it has nobody
-        empty: list[str] = []  # those there without a mailbox
-        for seat in rule.seats or (None,):
-            here = [row for row in rows if seat is None or row.seat == seat]
-            for row in here:
-                kind = KIND_WORDS[OrganizationKind(row.kind)]
-                instead = f", as {missed}" if (missed := _missed(missing, empty)) else ""
-                answered |= self._give(rule, role, row, f"{why}; {kind}{at(row.seat)}{instead}")
-            if answered:
-                break
-            if here:
-                empty.append(f"its {KIND_WORDS[OrganizationKind(here[0].kind)]}{at(seat)}")
-            else:
-                missing.append(at(seat))
-        for row in rows:
-            self._seen.setdefault(row.id, f"its seat is {_seat(row.seat)}; {rule.text} takes another")
-        if answered or state.iso3 in self._out_states:
-            self._answered.add((state.iso3, role))
-        else:
-            elsewhere = sorted({_seat(row.seat) for row in rows if rule.seats and row.seat not in rule.seats})
-            other = f"; there is one in {', '.join(elsewhere)}" if elsewhere else ""
-            reason = f"{_missed(missing, empty, self.on)}{other}"
-            self._nobody.append((Unaddressed(state.iso3, state.name(), rule.audience, reason), role))
-
-    def _give(self, rule: Rule, role: Role, row: Organization, why: str) -> bool:
-        """Address the organization, unless it is taken, out, or has no mailbox; whether its State is answered for."""
-        if row.id in self._taken:
-            return self._taken[row.id] is Role.TO or role is Role.CC
-        if row.id in self._out:
-            self.excluded.setdefault(row.id, Excluded(row.id, row.name, f"taken out by except {self._out[row.id]}"))
-            return True
-        boxes = self.book.mailboxes.get(row.id, ())
-        if not boxes:
-            self.excluded.setdefault(row.id, Excluded(row.id, row.name, f"it has no mailbox on {day(self.on)}"))
-            return False
-        self._taken[row.id] = role
-        self.addressees.append(
-            Addressee(
-                organization_id=row.id,
-                organization=row.name,
-                kind=OrganizationKind(row.kind),
-                state_iso3=row.state_iso3,
-                seat=row.seat,
-                form=Form(row.form) if row.form else None,
-                languages=tuple(row.languages),
-                salutation=row.salutation,
-                audience=rule.audience,
-                role=role,
-                why=why,
-                mailboxes=boxes,
-            )
-        )
-        return True
-
-    def unaddressed(self) -> tuple[Unaddressed, ...]:
-        """The States without addressee, each once; one that stands under CC only still lacks one under To."""
-        found: dict[str, Unaddressed] = {}
-        for one, role in self._nobody:
-            under = {Role.TO} if role is Role.TO else {Role.TO, Role.CC}
-            if not any((one.state_iso3, part) in self._answered for part in under):
-                found.setdefault(one.state_iso3, one)
-        return tuple(found.values())
-
-    def not_chosen(self) -> tuple[Excluded, ...]:
-        """The organizations that a rule saw and passed over."""
-        names = {row.id: row.name for row in self.book.organizations}
-        return tuple(
-            Excluded(key, names[key], why)
-            for key, why in self._seen.items()
-            if key not in self._taken and key not in self.excluded
-        )
-
-
-def _missed(missing: Sequence[str], empty: Sequence[str], on: dt.date | None = None) -> str:
-    """Why a State has nobody at the seats: `no mission in Geneva or in New York is known`."""
-    parts = []
-    if missing:
-        what = "mission" if any(missing) else "mission or ministry"
-        parts.append(f"no {what}{' or'.join(missing)} is known")
-    if empty:
-        when = f" on {day(on)}" if on else ""
-        parts.append(f"{' and '.join(empty)} {'has' if len(empty) == 1 else 'have'} no mailbox{when}")
-    return " and ".join(parts)
-
-
-def _seat(seat: str | None) -> str:
-    return seat_words(seat) if seat else "not known"

@@ -20,17 +20,28 @@ async def insert_rows(
 
     Columns that are not named get no value, not even their Python default.
     """
-    compiled = table.insert().compile(dialect=connection.dialect, column_keys=list(columns))
-    order = compiled.positiontup if compiled.positional else None
+    sql, order = _insert_of(connection.dialect, table, tuple(columns))
     if order is None:
         parameters: list[Any] = [dict(zip(columns, row, strict=True)) for row in rows]
     elif list(order) == list(columns):
-        parameters = [tuple(row) for row in rows]
+        parameters = rows if isinstance(rows, list) else [tuple(row) for row in rows]
     else:
         places = [list(columns).index(name) for name in order]
         parameters = [tuple(row[place] for place in places) for row in rows]
     if parameters:
-        await connection.exec_driver_sql(str(compiled), parameters)
+        await connection.exec_driver_sql(sql, parameters)
+
+
+_INSERTS: dict[tuple[str, str, tuple[str, ...]], tuple[str, Sequence[str] | None]] = {}
+
+
+def _insert_of(dialect: Dialect, table: Table, columns: tuple[str, ...]) -> tuple[str, Sequence[str] | None]:
+    """The insert as the dialect has it, compiled once; and the order of its values, where they have one."""
+    key = (dialect.name, table.name, columns)
+    if key not in _INSERTS:
+        compiled = table.insert().compile(dialect=dialect, column_keys=list(columns))
+        _INSERTS[key] = (str(compiled), compiled.positiontup if compiled.positional else None)
+    return _INSERTS[key]
 
 
 def processor(connection: AsyncConnection, table: Table, column: str) -> Callable[[Any], Any]:

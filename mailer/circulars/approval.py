@@ -26,7 +26,7 @@ from mailer.circulars.desk import Desk, find, name_of, refuse_held
 from mailer.circulars.drafting import store_blob
 from mailer.circulars.frozen import Frozen
 from mailer.circulars.models import Circular, Letter, PlanBatch, Recipient, Snapshot, Waiver
-from mailer.circulars.planning import digests_of
+from mailer.circulars.planning import BATCH
 from mailer.circulars.states import CircularState
 from mailer.clock import Clock
 from mailer.database import Sessions
@@ -90,19 +90,21 @@ async def approve(
             circular = await find(session, id_text)
             _permit(circular, desk, by)
             if quicker and circular.state == CircularState.FREEZING:
-                raise NotAllowedNow(
-                    f"{circular.approved_by} approves it just now",
-                    where=name_of(circular),
-                    remedy="look again in a moment; if that was broken off, approve again",
-                )
-            checked = await check(session, circular, desk) if circular.state == CircularState.DRAFT else None
-        if checked is not None:
-            findings = checked.findings
-            new = _new_waivers(findings, waive, (why or "").strip(), circular)
-            left = not_waived(findings, {*checked.waived, *new})
+                raise rows.approved_by_another(circular.approved_by, name_of(circular))
+        if circular.state == CircularState.DRAFT:
+            circular, checked, plan = await look(desk, circular.id)
+            begun = False
+            try:
+                findings = checked.findings
+                new = _new_waivers(findings, waive, (why or "").strip(), circular)
+                left = not_waived(findings, {*checked.waived, *new})
+                begun = not left and await _begin(desk, circular, checked, plan, new, by)
+            finally:
+                if not begun:
+                    await plan.discard()
             if left:
                 return Approval(circular, left, findings, not_addressed=checked.not_addressed)
-            quicker = not await _begin(desk, circular, checked, new, by)
+            quicker = not begun
             if quicker:  # or the draft or the lists were changed meanwhile: then look again
                 continue
         await _write_rows(desk.database, circular.id, progress)
@@ -111,6 +113,20 @@ async def approve(
     raise CannotDo(
         "the contacts or lists keep changing while it is being approved", where=name_of(circular), remedy="try again"
     )
+
+
+async def look(desk: Desk, circular_id: int) -> tuple[Circular, Checked, rows.Plan]:
+    """Check a draft, and plan its letters on the way; all on one consistent view."""
+    plan = rows.Plan(desk.database, circular_id)
+    try:
+        async with desk.database.read() as session:
+            circular = await find(session, circular_id)
+            checked = await check(session, circular, desk, keep=plan)
+    except BaseException:
+        await plan.discard()
+        raise
+    plan.finish()
+    return circular, checked, plan
 
 
 def _permit(circular: Circular, desk: Desk, by: str) -> None:
@@ -157,17 +173,16 @@ def _new_waivers(findings: Iterable[Finding], waive: Sequence[str], why: str, ci
     return new
 
 
-async def _begin(desk: Desk, seen: Circular, checked: Checked, new: dict[str, str], by: str) -> bool:
+async def _begin(desk: Desk, seen: Circular, checked: Checked, plan: rows.Plan, new: dict[str, str], by: str) -> bool:
     """The first transaction; False where draft or lists are no longer those that were checked."""
     prepared, now = checked.prepared, desk.clock.now()
     frozen, resolved = prepared.frozen, prepared.resolved
     if frozen is None or resolved is None:
         raise Defect("a draft without findings could not be composed", where=name_of(seen))
-    digests = digests_of(frozen.digest, prepared.planned)
     async with desk.database.write() as session:
         circular = await find(session, seen.id)
         same = circular.state == CircularState.DRAFT and circular.draft == seen.draft
-        if not same or await revision(session) != resolved.revision:
+        if not same or await revision(session) != resolved.revision or not await plan.store(session):
             return False
         for finding, why in new.items():
             await session.execute(
@@ -184,16 +199,16 @@ async def _begin(desk: Desk, seen: Circular, checked: Checked, new: dict[str, st
             await chain.append(session, chain.chain_of(circular.id), "finding-waived", subject, by=by, at=now)
         for sha256, data in prepared.files.items():
             await store_blob(session, data, sha256)
-        await rows.store_plan(
+        await rows.store_snapshot(
             session,
             circular.id,
             document=frozen.document,
-            planned=prepared.planned,
+            batches=plan.batches,
             not_addressed=checked.not_addressed,
             mailboxes_of=prepared.on,
         )
         circular.state, circular.approved_by = CircularState.FREEZING, by
-        circular.text_digest, circular.mailbox_digest = digests.text, digests.mailboxes
+        circular.text_digest, circular.mailbox_digest = plan.digests.text, plan.digests.mailboxes
         circular.lists_revision = resolved.revision
     return True
 
@@ -202,11 +217,11 @@ async def _write_rows(database: Sessions, circular_id: int, progress: Callable[[
     async with database.read() as session:
         batches = await session.scalar(select(Snapshot.batches).where(Snapshot.circular_id == circular_id)) or 0
         left = await session.scalar(select(func.count()).where(PlanBatch.circular_id == circular_id)) or 0
-    done = (batches - left) * rows.BATCH
-    while written := await rows.write_next(database, circular_id):
+    done = (batches - left) * BATCH
+    while written := await rows.write_next(database, circular_id, rows.TOGETHER):
         done += written
         if progress is not None:
-            progress(done, max(done, (batches - 1) * rows.BATCH + 1))
+            progress(done, max(done, (batches - 1) * BATCH + 1))
 
 
 async def seal(database: Sessions, clock: Clock, circular_id: int, *, by: str) -> bool:

@@ -2,22 +2,25 @@
 
 import asyncio
 import datetime as dt
-from collections import Counter as Tally
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists import address
+from lists.audiences import Addressee
 from lists.findings import Finding, stops
 from lists.kinds import Form, Role, Severity
 from mailer.circulars.compose import LetterRow, merge, rendered
 from mailer.circulars.desk import Desk
 from mailer.circulars.document import Document
+from mailer.circulars.frozen import Frozen
 from mailer.circulars.models import Circular, Waiver
 from mailer.circulars.planning import Planned
 from mailer.circulars.preparing import Prepared, prepare
+from mailer.circulars.repeated import Seen
 from mailer.circulars.states import CircularState
 from mailer.errors import BadInput, ChanceryError
 from mailer.letters import languages
@@ -30,6 +33,16 @@ LARGE, TOO_LARGE = 10_240_000, 25_000_000
 _TURN = 200
 #: Token of letters that are not written yet; Message-IDs of a preview are recognised by it.
 NO_TOKEN = "preview".ljust(26, "0")
+
+
+class Keep(Protocol):
+    """Who wants the letters of a check."""
+
+    def begin(self, snapshot_digest: str) -> None:
+        """The letters of this snapshot come."""
+
+    async def take(self, letters: Sequence[Planned]) -> None:
+        """The next letters, some hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +76,11 @@ class Checked:
         ]
 
 
-async def check(session: AsyncSession, circular: Circular, desk: Desk) -> Checked:
-    """Look at everything that could be wrong with the draft of *circular*. Nothing is stored."""
+async def check(session: AsyncSession, circular: Circular, desk: Desk, keep: Keep | None = None) -> Checked:
+    """Look at everything that could be wrong with the draft of *circular*. Nothing is stored.
+
+    *keep* is handed the letters in order, if they can be composed at all.
+    """
     prepared = await prepare(session, circular, desk)
     document = prepared.document
     prepared.findings += _texts(document)
@@ -73,8 +89,8 @@ async def check(session: AsyncSession, circular: Circular, desk: Desk) -> Checke
     prepared.findings += _persons(document)
     prepared.findings += _enclosures(document)
     prepared.findings += _audience(prepared)
-    prepared.findings += await _same_subject(session, circular)
-    largest = await _compose_all(prepared, desk.clock.now())
+    same = await _same_subject(session, circular)
+    largest = await _each_letter(session, prepared, desk.clock.now(), keep, same)
     order = list(Severity)
     findings = sorted(dict.fromkeys(prepared.findings), key=lambda one: order.index(one.severity))
     given = await session.execute(
@@ -104,27 +120,60 @@ def row_of(letter: Planned, dated: dt.datetime) -> LetterRow:
     )
 
 
-async def _compose_all(prepared: Prepared, now: dt.datetime) -> int:
-    """Compose every letter; the size of the largest."""
-    frozen, largest, biggest = prepared.frozen, 0, None
-    if frozen is None:
-        return 0
-    for number, letter in enumerate(prepared.planned):
-        row = row_of(letter, now)
-        try:
-            size = merge(frozen, row).size + (signing.ROOM if frozen.signs else 0)
-        except ChanceryError as error:
-            prepared.add_error("letter-fails", error, letter.organization, str(letter.organization_id))
-            continue
-        if size > largest:
-            largest, biggest = size, row
-        if number % _TURN == _TURN - 1:
-            await asyncio.sleep(0)
-    if biggest is not None:
-        where = f"the letter in {languages.NAMES[biggest.language]}"
-        prepared.findings += limits.html_findings(rendered(frozen, biggest).html, where)
-        prepared.findings += _size(largest, where)
-    return largest
+async def _each_letter(
+    session: AsyncSession,
+    prepared: Prepared,
+    now: dt.datetime,
+    keep: Keep | None,
+    after: Iterable[Finding],
+) -> int:
+    """Plan and compose every letter; the size of the largest. Findings of composing stand behind *after*."""
+    frozen, work, seen = prepared.frozen, _Composing(now), Seen()
+    if frozen is not None and keep is not None:
+        keep.begin(frozen.digest)
+    async for addressees, letters in prepared.pieces(session):
+        for one, letter in zip(addressees, letters, strict=True):
+            prepared.findings += _letter(prepared.document, one, letter)
+            seen.take(letter.mailboxes)
+        if frozen is not None:
+            await work.compose(frozen, letters)
+            if keep is not None:
+                await keep.take(letters)
+    prepared.findings += await _twice(session, prepared, seen)
+    prepared.findings += after
+    prepared.findings += work.failed
+    if frozen is not None and work.biggest is not None:
+        where = f"the letter in {languages.NAMES[work.biggest.language]}"
+        prepared.findings += limits.html_findings(rendered(frozen, work.biggest).html, where)
+        prepared.findings += _size(work.largest, where)
+    return work.largest
+
+
+class _Composing:
+    """Composes letters, and remembers the largest and those that fail."""
+
+    def __init__(self, now: dt.datetime) -> None:
+        self._now = now
+        self.largest = 0
+        self.biggest: LetterRow | None = None
+        self.failed: list[Finding] = []
+
+    async def compose(self, frozen: Frozen, letters: Sequence[Planned]) -> None:
+        room = signing.ROOM if frozen.signs else 0
+        for number, letter in enumerate(letters):
+            row = row_of(letter, self._now)
+            try:
+                size = merge(frozen, row).size + room
+            except ChanceryError as error:
+                where, subject = error.where or letter.organization, str(letter.organization_id)
+                self.failed.append(
+                    Finding("letter-fails", Severity.ERROR, where, error.what, error.remedy or "", subject)
+                )
+                continue
+            if size > self.largest:
+                self.largest, self.biggest = size, row
+            if number % _TURN == _TURN - 1:
+                await asyncio.sleep(0)
 
 
 def _size(octets: int, where: str) -> list[Finding]:
@@ -263,7 +312,7 @@ def _audience(prepared: Prepared) -> Iterator[Finding]:
     resolved, document = prepared.resolved, prepared.document
     if resolved is None:
         return
-    if not resolved.addressees:
+    if not resolved.ids:
         what = "the audience is empty: nobody would get a letter"
         yield Finding(
             "audience-empty", Severity.ERROR, document.where("to"), what, "look at it: chancery audience show RULE"
@@ -288,8 +337,6 @@ def _audience(prepared: Prepared) -> Iterator[Finding]:
             str(left.organization_id),
         )
     yield from _printed(prepared)
-    yield from _letters(prepared)
-    yield from _addresses(prepared.planned)
 
 
 def _printed(prepared: Prepared) -> Iterator[Finding]:
@@ -302,45 +349,48 @@ def _printed(prepared: Prepared) -> Iterator[Finding]:
         yield Finding("audience-not-worded", Severity.WARNING, where, what, remedy, f"{key}.{language}")
 
 
-def _letters(prepared: Prepared) -> Iterator[Finding]:
-    resolved, document = prepared.resolved, prepared.document
-    if resolved is None:
-        return
-    for one, letter in zip(resolved.addressees, prepared.planned, strict=False):
-        subject = str(one.organization_id)
-        if letter.form is Form.NOTE_VERBALE and not one.kind.of_a_state:
-            what = "it speaks for no State, and a note verbale goes to States only"
-            remedy = "take it out of the audience, or send it a letter of its own"
-            yield Finding("note-verbale", Severity.ERROR, one.organization, what, remedy, subject)
-        if document.salutation == "own" and not one.salutation:
-            what = "it has no salutation of its own, and the circular asks for it"
-            yield Finding(
-                "salutation-missing", Severity.WAIVABLE, one.organization, what, "add it to its contact sheet", subject
-            )
-        if one.languages and not set(one.languages) & set(document.languages):
-            wanted = " or ".join(languages.NAMES.get(code, code) for code in one.languages)
-            what = f"it asks for {wanted}, and gets {languages.NAMES[letter.language]}"
-            yield Finding("language-fall-back", Severity.NOTE, one.organization, what, "", subject)
-        if one.form is not None and one.form is not letter.form:
-            what = f"it asks for a {one.form.value.replace('-', ' ')}, and gets a {letter.form.value.replace('-', ' ')}"
-            yield Finding("form-fall-back", Severity.NOTE, one.organization, what, "", subject)
+def _letter(document: Document, one: Addressee, letter: Planned) -> list[Finding]:
+    """What is odd about one organization's letter; for most, nothing."""
+    found = []
+    subject = str(one.organization_id)
+    if letter.form is Form.NOTE_VERBALE and not one.kind.of_a_state:
+        what = "it speaks for no State, and a note verbale goes to States only"
+        remedy = "take it out of the audience, or send it a letter of its own"
+        found.append(Finding("note-verbale", Severity.ERROR, one.organization, what, remedy, subject))
+    if document.salutation == "own" and not one.salutation:
+        what = "it has no salutation of its own, and the circular asks for it"
+        remedy = "add it to its contact sheet"
+        found.append(Finding("salutation-missing", Severity.WAIVABLE, one.organization, what, remedy, subject))
+    if one.languages and not any(language in document.languages for language in one.languages):
+        wanted = " or ".join(languages.NAMES.get(code, code) for code in one.languages)
+        what = f"it asks for {wanted}, and gets {languages.NAMES[letter.language]}"
+        found.append(Finding("language-fall-back", Severity.NOTE, one.organization, what, "", subject))
+    if one.form is not None and one.form is not letter.form:
+        what = f"it asks for a {one.form.value.replace('-', ' ')}, and gets a {letter.form.value.replace('-', ' ')}"
+        found.append(Finding("form-fall-back", Severity.NOTE, one.organization, what, "", subject))
+    for box in letter.mailboxes:
+        if not box.address.isascii() and (told := address.doubt(box.address)) is not None:
+            found.append(Finding("address-beyond-ascii", Severity.WARNING, letter.organization, *told, box.address))
+    return found
 
 
-def _addresses(planned: Sequence[Planned]) -> Iterator[Finding]:
-    """Mailboxes that would get the circular more than once, and those that not every mail server takes."""
-    times = Tally(box.address.lower() for letter in planned for box in letter.mailboxes)
-    for letter in planned:
-        for box in letter.mailboxes:
-            if (told := address.doubt(box.address)) is not None:
-                yield Finding("address-beyond-ascii", Severity.WARNING, letter.organization, *told, box.address)
-    for mailbox, count in times.items():
-        if count > 1:
-            whose = [
-                one.organization for one in planned if any(box.address.lower() == mailbox for box in one.mailboxes)
-            ]
-            what = f"it gets {count} letters, for {', '.join(dict.fromkeys(whose))}"
-            remedy = "leave it so if that is meant, else correct one of the contacts"
-            yield Finding("address-twice", Severity.WARNING, mailbox, what, remedy, mailbox)
+async def _twice(session: AsyncSession, prepared: Prepared, seen: Seen) -> list[Finding]:
+    """Mailboxes that would get the circular more than once."""
+    if not seen.perhaps or prepared.resolved is None:
+        return []
+    whose = await seen.owners(session, prepared.resolved)
+    remedy = "leave it so if that is meant, else correct one of the contacts"
+    return [
+        Finding(
+            "address-twice",
+            Severity.WARNING,
+            mailbox,
+            f"it gets {len(names)} letters, for {', '.join(dict.fromkeys(names))}",
+            remedy,
+            mailbox,
+        )
+        for mailbox, names in whose.items()
+    ]
 
 
 async def _same_subject(session: AsyncSession, circular: Circular) -> list[Finding]:

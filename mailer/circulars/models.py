@@ -75,14 +75,19 @@ class Snapshot(Base):
 
 
 class PlanBatch(Base):
-    """Letters that approval has resolved and not yet written as rows, up to 500; gone once they are. A killed approval goes on here."""
+    """Letters that approval has resolved and not yet written as rows, up to 500; gone once they are. A killed approval goes on here.
+
+    Those of a draft are of an approval that is still looking at its letters, or that was killed then; they count for nothing.
+    """
 
     __tablename__ = "plan_batch"
 
     circular_id: Mapped[int] = mapped_column(ForeignKey("circular.id"), primary_key=True)
+    #: of the approval that planned them, random
+    run: Mapped[str] = mapped_column(String(16), primary_key=True)
     no: Mapped[int] = mapped_column(primary_key=True)
-    #: `circulars.planning.Planned` as JSON, in order
-    letters: Mapped[list[Any]]
+    #: `circulars.planning.Planned`, in order, as a JSON array
+    letters: Mapped[str] = mapped_column(Text)
 
 
 class Blob(Base):

@@ -2,20 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from lists.audiences import Addressee, Mailbox, Resolved
-from lists.kinds import Form, Role
+from lists.audiences import Addressee, Mailbox
+from lists.kinds import Form, OrganizationKind, Role
 from lists.roll import Roll
 from mailer.circulars.compose import THREAD
 from mailer.letters import languages
 
+#: Letters per batch (DESIGN section 4); their digests are taken batch by batch too.
+BATCH = 500
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A letter to be written as a row.
+
+class Planned(NamedTuple):
+    """A letter to be written as a row; as JSON it is what a plan stores.
 
     Attributes:
         why: why the organization is in the audience, and why in this language.
@@ -34,90 +36,62 @@ class Planned:
     fields: dict[str, str]
     mailboxes: tuple[Mailbox, ...]
 
-    def as_json(self) -> list[Any]:
-        """The letter as plain JSON; `from_json` gives it back."""
-        return [
-            self.organization_id,
-            self.organization,
-            self.state_iso3,
-            self.audience,
-            self.role.value,
-            self.form.value,
-            self.language,
-            self.why,
-            self.fields,
-            [[box.contact_id, box.address, box.name, box.role.value] for box in self.mailboxes],
-        ]
-
-    @classmethod
-    def from_json(cls, plain: Sequence[Any]) -> "Planned":
-        """Back from `as_json`."""
-        organization_id, organization, state_iso3, audience, role, form, language, why, fields, boxes = plain
-        return cls(
-            organization_id=organization_id,
-            organization=organization,
-            state_iso3=state_iso3,
-            audience=audience,
-            role=Role(role),
-            form=Form(form),
-            language=language,
-            why=why,
-            fields=fields,
-            mailboxes=tuple(Mailbox(contact, address, name, Role(its)) for contact, address, name, its in boxes),
-        )
-
     def named(self, role: Role) -> tuple[tuple[str, str], ...]:
         """(name, address) of its mailboxes of that role, as compose takes them."""
         return tuple((box.name, box.address) for box in self.mailboxes if box.role is role)
 
 
-def plan(
-    resolved: Resolved,
-    *,
-    roll: Roll,
-    forms: Sequence[Form],
-    own_salutation: bool,
-    offered: Sequence[str],
-    fall_back: Sequence[str],
-    threads: Mapping[int, str],
-) -> list[Planned]:
-    """The letters, in the audience's order.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """By what letters are planned.
 
-    Args:
-        resolved: who gets one.
+    Attributes:
         roll: for the names of States.
         forms: that the template makes; the first is the circular's own.
         own_salutation: whether each organization is addressed by its own salutation.
         offered: the circular's languages, in its order.
         fall_back: the order of the settings.
-        threads: per organization the Message-IDs of the letters that this one follows, oldest first, blanks between.
     """
-    letters = []
-    for one in resolved.addressees:
-        language, why = languages.choose(one.languages, offered, fall_back)
-        thread = threads.get(one.organization_id)
-        letters.append(
-            Planned(
-                organization_id=one.organization_id,
-                organization=one.organization,
-                state_iso3=one.state_iso3,
-                audience=one.audience,
-                role=one.role,
-                form=form_for(one, forms),
-                language=language,
-                why=f"{one.why}; in {why}",
-                fields=letter_fields(one, roll=roll, language=language, own_salutation=own_salutation)
-                | ({THREAD: thread} if thread else {}),
-                mailboxes=one.mailboxes,
-            )
+
+    roll: Roll
+    forms: Sequence[Form]
+    own_salutation: bool
+    offered: Sequence[str]
+    fall_back: Sequence[str]
+
+
+def plan(addressees: Iterable[Addressee], terms: Terms, threads: Mapping[int, str]) -> Iterator[Planned]:
+    """The letters, in the order of the addressees.
+
+    *threads*: per organization the Message-IDs of the letters that this one follows, oldest first, blanks between.
+    """
+    chosen: dict[tuple[str, ...], tuple[str, str]] = {}
+    for one in addressees:
+        spoken = chosen.get(one.languages)
+        if spoken is None:
+            spoken = chosen[one.languages] = languages.choose(one.languages, terms.offered, terms.fall_back)
+        language, why = spoken
+        fields = letter_fields(one, roll=terms.roll, language=language, own_salutation=terms.own_salutation)
+        if thread := threads.get(one.organization_id):
+            fields[THREAD] = thread
+        yield Planned(
+            one.organization_id,
+            one.organization,
+            one.state_iso3,
+            one.audience,
+            one.role,
+            form_for(one.kind, one.form, terms.forms),
+            language,
+            f"{one.why}; in {why}",
+            fields,
+            one.mailboxes,
         )
-    return letters
 
 
-def form_for(one: Addressee, forms: Sequence[Form]) -> Form:
+def form_for(kind: OrganizationKind, wanted: Form | None, forms: Sequence[Form]) -> Form:
     """The form of an organization's letter: its own choice where the template makes it; no note verbale to whom speaks for no State."""
-    allowed = [form for form in forms if form is not Form.NOTE_VERBALE or one.kind.of_a_state] or list(forms)
-    return one.form if one.form in allowed else allowed[0]
+    allowed = [form for form in forms if form is not Form.NOTE_VERBALE or kind.of_a_state] or list(forms)
+    return wanted if wanted in allowed else allowed[0]
 
 
 def letter_fields(one: Addressee, *, roll: Roll, language: str, own_salutation: bool) -> dict[str, str]:
@@ -126,15 +100,22 @@ def letter_fields(one: Addressee, *, roll: Roll, language: str, own_salutation: 
         "organization": one.organization,
         "state": roll.state(one.state_iso3).name(language) if one.state_iso3 else "",
     }
-    return fields | {"salutation": one.salutation or ""} if own_salutation else fields
+    if own_salutation:
+        fields["salutation"] = one.salutation or ""
+    return fields
 
 
 #: The spelling of `register.chain.canonical`, made once: the digests run over every letter.
-_ENCODE = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+_ENCODE = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False).encode
+
+
+def as_json(letters: Sequence[Sequence[Any]]) -> str:
+    """A batch of letters as one text."""
+    return _ENCODE(letters)
 
 
 class Digests:
-    """The two digests of an approval, taken up letter by letter in order.
+    """The two digests of an approval, taken up batch by batch in order.
 
     `text` runs over the snapshot and each letter: whom it is for, as what, and every merged value. `mailboxes` runs over names and
     addresses, so that a corrected mailbox does not void the clearance of the text.
@@ -144,15 +125,19 @@ class Digests:
         self._text = hashlib.sha256(snapshot_digest.encode() + b"\n")
         self._mailboxes = hashlib.sha256()
 
-    def take(self, said: Sequence[Any], mailboxes: Sequence[Sequence[Any]]) -> None:
-        """The next letter.
+    def take(self, said: Sequence[Sequence[Any]], mailboxes: Sequence[Sequence[Any]]) -> None:
+        """The next batch.
 
         Args:
-            said: organization's id and name, State, audience, role, form, language, fields.
-            mailboxes: each as contact's id, address, name, role.
+            said: of each letter organization's id and name, State, audience, role, form, language, fields.
+            mailboxes: of each letter its mailboxes: contact's id, address, name, role.
         """
         self._text.update(_ENCODE(said).encode() + b"\n")
-        self._mailboxes.update(_ENCODE([said[0], mailboxes]).encode() + b"\n")
+        self._mailboxes.update(_ENCODE([[one[0] for one in said], mailboxes]).encode() + b"\n")
+
+    def take_planned(self, letters: Sequence[Planned]) -> None:
+        """The next batch, as planned."""
+        self.take([(*one[:_WHY], one.fields) for one in letters], [one.mailboxes for one in letters])
 
     @property
     def text(self) -> str:
@@ -165,10 +150,13 @@ class Digests:
         return self._mailboxes.hexdigest()
 
 
-def digests_of(snapshot_digest: str, letters: Iterable[Planned]) -> Digests:
+#: The place of `why`, which no digest covers, in a letter.
+_WHY = Planned._fields.index("why")
+
+
+def digests_of(snapshot_digest: str, letters: Sequence[Planned]) -> Digests:
     """The digests over all *letters*."""
     digests = Digests(snapshot_digest)
-    for letter in letters:
-        *said, _why, fields, mailboxes = letter.as_json()
-        digests.take([*said, fields], mailboxes)
+    for start in range(0, len(letters), BATCH):
+        digests.take_planned(letters[start : start + BATCH])
     return digests

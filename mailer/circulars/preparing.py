@@ -2,9 +2,10 @@
 
 import datetime as dt
 import hashlib
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists import audiences
@@ -35,6 +36,8 @@ class Prepared:
 
     Attributes:
         on: the day whose mailboxes are meant.
+        resolved: whom it goes to.
+        terms: by which its letters are planned.
         unworded: (audience, language) that there are no words for under To or CC.
         frozen: None where something stops it from being composed.
         files: calendar files that are not stored yet, by sha256.
@@ -45,12 +48,31 @@ class Prepared:
     on: dt.date
     findings: list[Finding] = field(default_factory=list)
     template: catalog.Template | None = None
-    resolved: audiences.Resolved | None = None
-    planned: list[Planned] = field(default_factory=list)
+    resolved: audiences.Chosen | None = None
+    terms: planning.Terms | None = None
+    earlier: Earlier | None = None
     sources: dict[str, Source] = field(default_factory=dict)
     unworded: list[tuple[str, str]] = field(default_factory=list)
     frozen: Frozen | None = None
     files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def letters(self) -> int:
+        """How many letters there will be."""
+        return len(self.resolved) if self.resolved is not None and self.terms is not None else 0
+
+    async def pieces(self, session: AsyncSession) -> AsyncIterator[tuple[list[audiences.Addressee], list[Planned]]]:
+        """The addressees with their letters, in order, some hundreds at a time; none where the draft's faults allow none.
+
+        *session* has to see what `prepare` saw.
+        """
+        if self.resolved is None or self.terms is None:
+            return
+        follows = self.earlier.circular_id if self.earlier else None
+        async for some in self.resolved.pieces(session):
+            ids = [one.organization_id for one in some]
+            threads = {} if follows is None else await threads_of(session, follows, ids)
+            yield some, list(planning.plan(some, self.terms, threads))
 
     def add(self, code: str, severity: Severity, where: str, what: str, remedy: str = "", subject: str = "") -> None:
         """Take up a finding."""
@@ -70,14 +92,13 @@ async def prepare(session: AsyncSession, circular: Circular, desk: Desk) -> Prep
     _template(desk, made)
     if made.resolved is None or made.template is None:
         return made
-    made.planned = planning.plan(
-        made.resolved,
+    made.earlier = earlier
+    made.terms = planning.Terms(
         roll=desk.roll,
         forms=made.template.forms,
         own_salutation=document.salutation == "own",
         offered=document.languages,
         fall_back=desk.settings.languages.fall_back,
-        threads=earlier.threads if earlier else {},
     )
     texts = _texts(desk, made, earlier)
     reminders = _reminders(desk, made)
@@ -113,7 +134,7 @@ async def _earlier(session: AsyncSession, document: Document, made: Prepared) ->
     if follows is None:
         return None
     if follows.reference is None:
-        return Earlier(None, follows.date, follows.title, {})
+        return Earlier(None, follows.date, follows.title)
     row = (
         await session.execute(
             select(Circular.id, Circular.reference, Circular.date, Circular.draft).where(
@@ -129,23 +150,21 @@ async def _earlier(session: AsyncSession, document: Document, made: Prepared) ->
             f"no circular here has the reference {follows.reference}",
             'correct it, or name an older letter as { date = 2006-06-15, title = "..." }',
         )
-        return Earlier(follows.reference, follows.date, follows.title, {})
+        return Earlier(follows.reference, follows.date, follows.title)
     subject = follows.title or row.draft["subject"]
-    return Earlier(row.reference, follows.date or row.date, subject, await threads_of(session, row.id))
+    return Earlier(row.reference, follows.date or row.date, subject, row.id)
 
 
-async def threads_of(session: AsyncSession, circular_id: int) -> dict[int, str]:
-    """Per organization that a circular reached, the Message-IDs of its thread, oldest first, blanks between."""
+async def threads_of(session: AsyncSession, circular_id: int, organizations: Collection[int]) -> dict[int, str]:
+    """Per one of *organizations* that a circular reached, the Message-IDs of its thread, oldest first, blanks between."""
     frozen = await session.scalar(select(Snapshot.document).where(Snapshot.circular_id == circular_id))
     if frozen is None:
         return {}
     domain = frozen["sender"]["address"].rpartition("@")[2]
-    reached = select(Recipient.letter_id).where(
-        Recipient.circular_id == circular_id, Recipient.state == RecipientState.ACCEPTED
-    )
+    reached = exists().where(Recipient.letter_id == Letter.id, Recipient.state == RecipientState.ACCEPTED)
     rows = await session.execute(
         select(Letter.organization_id, Letter.token, Letter.fields).where(
-            Letter.circular_id == circular_id, Letter.id.in_(reached)
+            Letter.circular_id == circular_id, Letter.organization_id.in_(organizations), reached
         )
     )
     return {
@@ -156,7 +175,7 @@ async def threads_of(session: AsyncSession, circular_id: int) -> dict[int, str]:
 async def _audience(session: AsyncSession, desk: Desk, made: Prepared) -> None:
     document = made.document
     try:
-        made.resolved = await audiences.resolve(
+        made.resolved = await audiences.choose(
             session,
             desk.roll,
             to=document.to,
@@ -189,7 +208,8 @@ def _texts(desk: Desk, made: Prepared, earlier: Earlier | None) -> dict[str, Com
     if template is None or resolved is None:
         return None
     texts: dict[str, Compiled] | None = {}
-    forms = list(dict.fromkeys([template.form, *(letter.form for letter in made.planned)]))
+    wanted = (planning.form_for(kind, form, template.forms) for kind, form in resolved.kinds)
+    forms = list(dict.fromkeys([template.form, *wanted]))
     for language in document.languages:
         if language not in document.texts:
             texts = None  # told as text-missing

@@ -7,23 +7,139 @@ that was written is never written anew under another Message-ID.
 import base64
 import datetime as dt
 import hashlib
+import json
 import os
 from collections.abc import Collection, Mapping, Sequence
+from itertools import count
 from typing import Any, cast
 
-from sqlalchemy import String, Table, bindparam, delete, insert, select, type_coerce
+from sqlalchemy import String, Table, bindparam, delete, func, insert, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer import bulk
-from mailer.circulars.models import Letter, PlanBatch, Recipient, Snapshot
-from mailer.circulars.planning import Digests, Planned
-from mailer.circulars.states import RecipientState
+from mailer.circulars.models import Circular, Letter, PlanBatch, Recipient, Snapshot
+from mailer.circulars.planning import BATCH, Digests, Planned, as_json
+from mailer.circulars.states import CircularState, RecipientState
 from mailer.database import Sessions
+from mailer.errors import NotAllowedNow
 from mailer.register.chain import canonical
 
-#: Letters per batch (DESIGN section 4).
-BATCH = 500
-_TOKEN, _TOKEN_BYTES = 26, 17
+#: Batches that one transaction writes; a kill loses none, it only has them written again.
+TOGETHER = 20
+_TOKEN, _TOKEN_BYTES = 26, 14
+_SHARED, _SHARED_BYTES = 4, 3
+
+
+class Plan:
+    """The letters of an approval on their way from the check to the table of plans.
+
+    Few are kept here until `rows.store_plan`; of many, batches are written while the check goes on, since a list may be of any size.
+    """
+
+    def __init__(self, database: Sessions, circular_id: int) -> None:
+        self._database, self._circular = database, circular_id
+        self.run = os.urandom(8).hex()
+        self.digests = Digests("")
+        self.batches = 0
+        self._open: list[Planned] = []
+        self._ready: list[str] = []
+        self._stored = 0
+
+    def begin(self, snapshot_digest: str) -> None:
+        """The letters of this snapshot come."""
+        self.digests = Digests(snapshot_digest)
+
+    async def take(self, letters: Sequence[Planned]) -> None:
+        """The next letters, any number of them.
+
+        Raises:
+            NotAllowedNow: the circular is a draft no more; somebody else approves it.
+        """
+        self._open += letters
+        while len(self._open) >= BATCH:
+            self._close(self._open[:BATCH])
+            del self._open[:BATCH]
+        if len(self._ready) >= TOGETHER:
+            async with self._database.write() as session:
+                await _still_draft(session, self._circular)
+                await self._store(session)
+
+    def _close(self, letters: Sequence[Planned]) -> None:
+        self.digests.take_planned(letters)
+        self.batches += 1
+        self._ready.append(as_json(letters))
+
+    async def _store(self, session: AsyncSession) -> None:
+        first = self._stored + 1
+        await _PLANS.run(
+            await session.connection(),
+            [(self._circular, self.run, no, letters) for no, letters in enumerate(self._ready, first)],
+        )
+        self._stored += len(self._ready)
+        self._ready.clear()
+
+    def finish(self) -> None:
+        """No more letters come."""
+        if self._open:
+            self._close(self._open)
+            self._open = []
+
+    async def store(self, session: AsyncSession) -> bool:
+        """Store what is not stored yet, and let nothing but this plan stand; False where a part of it is gone."""
+        await self._store(session)
+        own = (PlanBatch.circular_id == self._circular, PlanBatch.run == self.run)
+        await session.execute(
+            delete(PlanBatch).where(PlanBatch.circular_id == self._circular, PlanBatch.run != self.run)
+        )
+        return await session.scalar(select(func.count()).where(*own)) == self.batches
+
+    async def discard(self) -> None:
+        """Take away what was stored."""
+        if self._stored:
+            async with self._database.write() as session:
+                own = (PlanBatch.circular_id == self._circular, PlanBatch.run == self.run)
+                await session.execute(delete(PlanBatch).where(*own))
+
+
+async def _still_draft(session: AsyncSession, circular_id: int) -> None:
+    columns = (Circular.state, Circular.reference, Circular.approved_by)
+    row = (await session.execute(select(*columns).where(Circular.id == circular_id))).one()
+    if row.state != CircularState.DRAFT:
+        raise approved_by_another(row.approved_by, row.reference or f"draft {circular_id}")
+
+
+def approved_by_another(who: str | None, name: str) -> NotAllowedNow:
+    """What is said to whoever approves a circular that somebody else is approving."""
+    return NotAllowedNow(
+        f"{who} approves it just now",
+        where=name,
+        remedy="look again in a moment; if that was broken off, approve again",
+    )
+
+
+_PLANS = bulk.Many(insert(cast("Table", PlanBatch.__table__)), "circular_id", "run", "no", "letters")
+
+
+async def store_snapshot(
+    session: AsyncSession,
+    circular_id: int,
+    *,
+    document: dict[str, Any],
+    batches: int,
+    not_addressed: Sequence[dict[str, Any]],
+    mailboxes_of: dt.date,
+) -> None:
+    """Freeze *document*; in the caller's transaction, which stores the plan too."""
+    await session.execute(
+        insert(Snapshot).values(
+            circular_id=circular_id,
+            composer=document["composer"],
+            document=document,
+            mailboxes_of=mailboxes_of,
+            batches=batches,
+            not_addressed=list(not_addressed),
+        )
+    )
 
 
 async def store_plan(
@@ -36,76 +152,72 @@ async def store_plan(
     mailboxes_of: dt.date,
 ) -> None:
     """Freeze *document* and the letters that are to be written; in the caller's transaction."""
-    batches = [planned[start : start + BATCH] for start in range(0, len(planned), BATCH)]
-    await session.execute(
-        insert(Snapshot).values(
-            circular_id=circular_id,
-            composer=document["composer"],
-            document=document,
-            mailboxes_of=mailboxes_of,
-            batches=len(batches),
-            not_addressed=list(not_addressed),
-        )
+    batches = [as_json(planned[start : start + BATCH]) for start in range(0, len(planned), BATCH)]
+    await store_snapshot(
+        session,
+        circular_id,
+        document=document,
+        batches=len(batches),
+        not_addressed=not_addressed,
+        mailboxes_of=mailboxes_of,
     )
-    if batches:
-        await session.execute(
-            insert(PlanBatch),
-            [
-                {"circular_id": circular_id, "no": no, "letters": [letter.as_json() for letter in batch]}
-                for no, batch in enumerate(batches, 1)
-            ],
-        )
+    run = os.urandom(8).hex()
+    await _PLANS.run(
+        await session.connection(), [(circular_id, run, no, letters) for no, letters in enumerate(batches, 1)]
+    )
 
 
-async def write_next(database: Sessions, circular_id: int) -> int:
-    """Write the next planned batch as rows, in one transaction; gives the number of its letters, 0 when none is left."""
+async def write_next(database: Sessions, circular_id: int, most: int = 1) -> int:
+    """Write the next planned batches as rows, at most *most*, in one transaction; the number of their letters, 0 when none is left."""
+    written = 0
     async with database.write() as session:
         here = PlanBatch.circular_id == circular_id
-        found = (
-            await session.execute(
-                select(PlanBatch.no, PlanBatch.letters).where(here).order_by(PlanBatch.no).limit(1).with_for_update()
-            )
-        ).first()
-        if found is None:
-            return 0
-        await _insert(session, circular_id, found.no, found.letters)
-        await session.execute(delete(PlanBatch).where(here, PlanBatch.no == found.no))
-        return len(found.letters)
+        wanted = select(PlanBatch.run, PlanBatch.no, PlanBatch.letters).where(here).order_by(PlanBatch.no).limit(1)
+        for _ in range(most):
+            found = (await session.execute(wanted.with_for_update())).first()
+            if found is None:
+                break
+            letters = json.loads(found.letters)
+            await _insert(session, circular_id, found.no, letters)
+            await session.execute(delete(PlanBatch).where(here, PlanBatch.run == found.run, PlanBatch.no == found.no))
+            written += len(letters)
+    return written
 
 
 async def _insert(session: AsyncSession, circular_id: int, batch: int, letters: Sequence[Sequence[Any]]) -> None:
-    """Insert the letters of a batch, each as `Planned.as_json` gave it."""
+    """Insert the letters of a batch, each as `Planned` is in JSON."""
     connection = await session.connection()
     table, recipients = cast("Table", Letter.__table__), cast("Table", Recipient.__table__)
-    as_json = bulk.processor(connection, table, "fields")
+    stored = bulk.processor(connection, table, "fields")
     first = (batch - 1) * BATCH + 1
     await bulk.insert_rows(
         connection,
         table,
         ("circular_id", "batch", "position", *_PLANNED, "fields", "token", "fruitless"),
-        (
-            (circular_id, batch, position, *letter[:_FIELDS], as_json(letter[_FIELDS]), token, 0)
-            for (position, letter), token in zip(enumerate(letters, first), tokens(len(letters)), strict=True)
-        ),
+        [
+            (circular_id, batch, position, *letter[:_FIELDS], stored(letter[_FIELDS]), token, 0)
+            for position, letter, token in zip(count(first), letters, tokens(len(letters)), strict=False)
+        ],
     )
     # The numbers are asked for once per batch: handing them back row by row would end the fast path of inserts.
-    numbered = await session.execute(
-        select(Letter.position, Letter.id).where(Letter.circular_id == circular_id, Letter.batch == batch)
-    )
-    ids: dict[int, int] = {position: number for position, number in numbered}  # noqa: C416 - typed rows
+    numbered = await connection.execute(_NUMBERS, {"circular": circular_id, "batch": batch})
+    ids: dict[int, int] = dict(numbered.all())
     queued = RecipientState.QUEUED.value
     await bulk.insert_rows(
         connection,
         recipients,
         ("letter_id", "circular_id", "batch", "contact_id", "address", "name", "role", "state", "tries"),
-        (
+        [
             (ids[position], circular_id, batch, *box, queued, 0)
             for position, letter in enumerate(letters, first)
             for box in letter[_MAILBOXES]
-        ),
+        ],
     )
 
 
+_NUMBERS = select(Letter.position, Letter.id).where(
+    Letter.circular_id == bindparam("circular"), Letter.batch == bindparam("batch")
+)
 #: The columns of a letter that a plan has as they are, in its order; `fields` and mailboxes come after them.
 _PLANNED = ("organization_id", "organization", "state_iso3", "audience", "role", "form", "language", "why")
 _FIELDS, _MAILBOXES = 8, 9
@@ -125,7 +237,7 @@ async def digests_of_rows(
     """
     before = corrected or {}
     connection = await session.connection()
-    letter, box = cast("Table", Letter.__table__).c, cast("Table", Recipient.__table__).c
+    letter, mailbox = cast("Table", Letter.__table__).c, cast("Table", Recipient.__table__).c
     columns = [type_coerce(letter[name], String) for name in _PLANNED[1:-1]]
     letters = (
         select(letter.id, letter.organization_id, *columns, letter.fields)
@@ -133,25 +245,32 @@ async def digests_of_rows(
         .order_by(letter.position)
     )
     recipients = (
-        select(box.id, box.letter_id, box.contact_id, box.address, box.name, type_coerce(box.role, String))
-        .where(box.circular_id == circular_id, box.batch == bindparam("no"))
-        .order_by(box.id)
+        select(
+            mailbox.id,
+            mailbox.letter_id,
+            mailbox.contact_id,
+            mailbox.address,
+            mailbox.name,
+            type_coerce(mailbox.role, String),
+        )
+        .where(mailbox.circular_id == circular_id, mailbox.batch == bindparam("no"))
+        .order_by(mailbox.id)
     )
-    digests, batch, count = Digests(snapshot_digest), 0, 0
+    digests, batch, taken = Digests(snapshot_digest), 0, 0
     while True:
         batch += 1
         rows = (await connection.execute(letters, {"no": batch})).all()
         if not rows:
-            return digests, count
+            return digests, taken
         boxes: dict[int, list[list[Any]]] = {row[0]: [] for row in rows}
-        for one, letter_id, contact_id, address, name, role in await connection.execute(recipients, {"no": batch}):
+        for one, letter_id, *box in await connection.execute(recipients, {"no": batch}):
             if one in added:
                 continue
-            was_name, was_address = before.get(one, (name, address))
-            boxes[letter_id].append([contact_id, was_address, was_name, role])
-        for number, *said in rows:
-            digests.take(said, boxes[number])
-        count += len(rows)
+            if one in before:
+                box[2], box[1] = before[one]
+            boxes[letter_id].append(box)
+        digests.take([row[1:] for row in rows], list(boxes.values()))
+        taken += len(rows)
 
 
 def rest_digest(not_addressed: Sequence[Any], mailboxes_of: str, batches: int) -> str:
@@ -165,10 +284,13 @@ async def drop(session: AsyncSession, circular_id: int) -> None:
         await session.execute(delete(table).where(table.circular_id == circular_id))
 
 
-def tokens(count: int) -> list[str]:
-    """So many random tokens: 26 characters of base32 in lower case (130 bits)."""
-    noise = os.urandom(_TOKEN_BYTES * count)
-    return [
-        base64.b32encode(noise[start : start + _TOKEN_BYTES])[:_TOKEN].decode("ascii").lower()
-        for start in range(0, len(noise), _TOKEN_BYTES)
-    ]
+def tokens(many: int) -> list[str]:
+    """So many random tokens for one batch: 26 characters of base32 in lower case.
+
+    The first four are the batch's own, the other 22 (110 bits) each letter's: so those of a batch stand together in the index, and
+    writing them does not touch a page of it each.
+    """
+    shared = base64.b32encode(os.urandom(_SHARED_BYTES))[:_SHARED]
+    noise = base64.b32encode(os.urandom(_TOKEN_BYTES * many)).decode("ascii").lower()
+    prefix, size = shared.decode("ascii").lower(), _TOKEN - _SHARED
+    return [prefix + noise[start : start + size] for start in range(0, size * many, size)]

@@ -1,7 +1,7 @@
 """From a document to what one form and language of its letters is compiled from. Pure."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lists.kinds import Form
@@ -15,16 +15,12 @@ from mailer.settings import Issuer, Settings
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """The letter that a circular follows, as far as it is known.
-
-    Attributes:
-        threads: per organization that it reached, the Message-IDs of the thread up to it, oldest first, blanks between.
-    """
+    """The letter that a circular follows, as far as it is known; `circular_id` where it is one of ours."""
 
     reference: str | None
     date: dt.date | None
     title: Texts
-    threads: Mapping[int, str]
+    circular_id: int | None = None
 
 
 def source_for(

@@ -159,7 +159,7 @@ async def _from_rows(
 async def _from_lists(
     session: AsyncSession, document: Document, desk: Desk
 ) -> tuple[list[tuple[str, str, str, int]], int, list[dict[str, Any]]]:
-    resolved = await audiences.resolve(
+    resolved = await audiences.choose(
         session,
         desk.roll,
         to=document.to,
@@ -171,15 +171,17 @@ async def _from_lists(
     )
     fall_back = desk.settings.languages.fall_back
     counts: dict[tuple[str, str, str], int] = {}
-    for one in resolved.addressees:
-        language, _ = languages.choose(one.languages, document.languages, fall_back)
-        key = (one.audience, one.role.value, language)
-        counts[key] = counts.get(key, 0) + 1
+    recipients = 0
+    async for some in resolved.pieces(session):
+        for one in some:
+            language, _ = languages.choose(one.languages, document.languages, fall_back)
+            key = (one.audience, one.role.value, language)
+            counts[key] = counts.get(key, 0) + 1
+            recipients += len(one.mailboxes)
     unaddressed = [
         {"state_iso3": one.state_iso3, "state": one.state, "audience": one.audience, "why": one.why}
         for one in resolved.unaddressed
     ]
-    recipients = sum(len(one.mailboxes) for one in resolved.addressees)
     return [(*key, count) for key, count in counts.items()], recipients, unaddressed
 
 

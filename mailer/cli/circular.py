@@ -216,7 +216,7 @@ def check(ident: Id, form: FormatOption = Format.TABLE) -> None:
         show_rows(rows, columns, form)
     else:
         _show_findings(findings, checked.waived)
-        letters, largest = len(checked.prepared.planned), checked.largest
+        letters, largest = checked.prepared.letters, checked.largest
         made = (
             f"{letters} letters made, the largest {largest / 1000:.0f} KB" if largest else f"{letters} letters planned"
         )

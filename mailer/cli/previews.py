@@ -1,10 +1,10 @@
 """One letter of a circular, ready to be shown: of a draft as it would leave today, of an approved one from its rows."""
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.findings import stops
-from lists.kinds import Role
+from lists.kinds import Form, Role
 from mailer.app import App
 from mailer.circulars import service
 from mailer.circulars.compose import LetterRow
@@ -13,7 +13,7 @@ from mailer.circulars.frozen import Frozen
 from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import CircularState
-from mailer.errors import CircularError
+from mailer.errors import CircularError, Defect
 from mailer.replies.find import Addressed, addressed, pick
 
 
@@ -31,21 +31,28 @@ async def letter_of(app: App, desk: Desk, ident: str, organization: str) -> tupl
         return await _of_rows(session, circular, app, desk, organization)
 
 
-async def every_letter(app: App, desk: Desk, ident: str) -> tuple[Frozen, list[LetterRow]]:
-    """All letters of a circular, in order, without their mailboxes.
+async def one_of_each(app: App, desk: Desk, ident: str) -> tuple[Frozen, list[LetterRow]]:
+    """Of a circular's letters the first of each form and language, without their mailboxes.
 
     Raises:
         NotFound: no such circular.
         CircularError: the draft can't be composed yet.
     """
+    now = desk.clock.now()
     async with app.database.read() as session:
         circular = await service.find(session, ident)
         if circular.state in {CircularState.DRAFT, CircularState.FREEZING}:
             checked = await service.check(session, circular, desk)
             frozen = _composable(circular, checked)
-            return frozen, [service.row_of(one, desk.clock.now()) for one in checked.prepared.planned]
-        rows = await session.scalars(select(Letter).where(Letter.circular_id == circular.id).order_by(Letter.position))
-        now = desk.clock.now()
+            found: dict[tuple[Form, str], LetterRow] = {}
+            async for _, planned in checked.prepared.pieces(session):
+                for one in planned:
+                    if (one.form, one.language) not in found:
+                        found[one.form, one.language] = service.row_of(one, now)
+            return frozen, list(found.values())
+        of_it = Letter.circular_id == circular.id
+        firsts = select(func.min(Letter.position)).where(of_it).group_by(Letter.form, Letter.language)
+        rows = await session.scalars(select(Letter).where(of_it, Letter.position.in_(firsts)).order_by(Letter.position))
         letters = [LetterRow(one.id, one.token, one.form, one.language, one.fields, now, ()) for one in rows]
         return await load_frozen(session, circular.id, app.keys), letters
 
@@ -68,12 +75,17 @@ async def _of_draft(
     prepared = checked.prepared
     frozen = _composable(circular, checked)
     choices = [
-        Addressed(one.organization_id, one.organization, one.state_iso3, one.seat, position)
-        for position, one in enumerate(prepared.resolved.addressees if prepared.resolved else ())
+        Addressed(one.organization_id, one.organization, one.state_iso3, one.seat, 0)
+        async for some, _ in prepared.pieces(session)
+        for one in some
     ]
     listed_by = f"chancery audience show '{prepared.document.to[0]}'"
     found = pick(choices, organization, desk.roll, circular=service.name_of(circular), listed_by=listed_by)
-    return frozen, service.row_of(prepared.planned[found.letter_id], desk.clock.now())
+    async for _, letters in prepared.pieces(session):
+        for letter in letters:
+            if letter.organization_id == found.organization_id:
+                return frozen, service.row_of(letter, desk.clock.now())
+    raise Defect("an organization that gets a letter has none", where=service.name_of(circular))
 
 
 async def _of_rows(

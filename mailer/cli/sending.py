@@ -140,7 +140,7 @@ def test(
     async def work(application: Any) -> int:
         from lists.address import normalise
         from mailer import dispatch
-        from mailer.cli.previews import every_letter
+        from mailer.cli.previews import one_of_each
         from mailer.cli.running import RESULT_WORDS
         from mailer.delivery.trial import send_copies
         from mailer.errors import NotFound
@@ -148,7 +148,7 @@ def test(
         from mailer.transport.probe import probe
 
         addresses = [normalise(address) for address in to]
-        frozen, letters = await every_letter(application, application.desk, ident)
+        frozen, letters = await one_of_each(application, application.desk, ident)
         if not letters:
             raise NotFound("it has no letters", where=ident, remedy=f"chancery circular check {ident}")
         name = dispatch.relay_of(application.settings, frozen)

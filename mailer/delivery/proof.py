@@ -19,7 +19,8 @@ from mailer.circulars.frozen import COMPOSER, Frozen
 from mailer.circulars.keys import Keys
 from mailer.circulars.loading import blobs_of
 from mailer.circulars.models import Circular, Letter, Recipient, Snapshot
-from mailer.circulars.rows import BATCH, digests_of_rows, rest_digest
+from mailer.circulars.planning import BATCH
+from mailer.circulars.rows import digests_of_rows, rest_digest
 from mailer.circulars.states import OPEN, CircularState, RecipientState
 from mailer.delivery import account
 from mailer.delivery.models import Attempt, Outcome

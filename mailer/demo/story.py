@@ -119,7 +119,7 @@ async def _send(players: _Players, name: str) -> int:
     players.say(f"\n{drafted.reference}  {drafted.title}  ({drafted.date:%d %B %Y})")
     async with desk.database.read() as session:
         checked = await circulars.check(session, drafted, desk)
-    letters = len(checked.prepared.planned)
+    letters = checked.prepared.letters
     stops = [finding for finding in checked.findings if finding.severity is Severity.WAIVABLE]
     players.say(f"  checked: {letters} letters, {len(stops)} States without an addressee, each waived with a reason")
     waive = [finding.name for finding in stops]

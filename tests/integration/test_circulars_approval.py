@@ -160,10 +160,7 @@ async def test_killed_approval_goes_on(database: Database, clock: ManualClock, f
     await _many(database, 1100)
     desk = desk_for(database, clock)
     drafted = await service.new(desk, folder.path, by="ann")
-    async with database.read() as session:
-        circular = await service.find(session, drafted.id)
-        checked = await service.check(session, circular, desk)
-    assert await approval._begin(desk, circular, checked, {}, "ben")
+    assert await approval._begin(desk, *await approval.look(desk, drafted.id), {}, "ben")
     for _ in range(batches):
         await rows.write_next(database, drafted.id)
     async with database.read() as session:
@@ -189,10 +186,7 @@ async def test_lists_that_change_during_approval_start_it_anew(database: Databas
     await seed(database)
     desk = desk_for(database, clock)
     drafted = await service.new(desk, folder.path, by="ann")
-    async with database.read() as session:
-        circular = await service.find(session, drafted.id)
-        checked = await service.check(session, circular, desk)
-    assert await approval._begin(desk, circular, checked, {}, "ben")
+    assert await approval._begin(desk, *await approval.look(desk, drafted.id), {}, "ben")
     await rows.write_next(database, drafted.id)
     await add(database, "Latecomers", OrganizationKind.NGO, "office@late.example")
     done = await service.approve(desk, drafted.id, by="ben")
@@ -207,10 +201,7 @@ async def test_rows_that_were_tampered_with_are_not_approved(database: Database,
     await seed(database)
     desk = desk_for(database, clock)
     drafted = await service.new(desk, folder.path, by="ann")
-    async with database.read() as session:
-        circular = await service.find(session, drafted.id)
-        checked = await service.check(session, circular, desk)
-    assert await approval._begin(desk, circular, checked, {}, "ben")
+    assert await approval._begin(desk, *await approval.look(desk, drafted.id), {}, "ben")
     await rows.write_next(database, drafted.id)
     async with database.write() as session:
         await session.execute(update(Recipient).where(Recipient.id == 1).values(address="other@evil.example"))

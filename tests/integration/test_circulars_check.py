@@ -12,7 +12,7 @@ from mailer.circulars.desk import Desk
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.settings import Sender
-from tests.support.drafting_desk import SETTINGS, Folder, add, desk_for, seed
+from tests.support.drafting_desk import SETTINGS, Folder, add, desk_for, planned, seed
 
 
 @pytest.fixture
@@ -152,7 +152,8 @@ async def test_note_verbale_goes_to_states_only(database: Database, clock: Manua
     drafted = await service.new(desk, other.write(), by="ann")
     async with database.read() as session:
         checked = await service.check(session, await service.find(session, drafted.id), desk)
-    assert [letter.form for letter in checked.prepared.planned] == [
+        letters = await planned(session, checked.prepared)
+    assert [letter.form for letter in letters] == [
         Form.NOTE_VERBALE,
         Form.NOTE_VERBALE,
         Form.LETTER,
@@ -170,9 +171,10 @@ async def test_own_salutation_is_asked_for(database: Database, clock: ManualCloc
     drafted = await service.new(desk, folder.write(), by="ann")
     async with database.read() as session:
         checked = await service.check(session, await service.find(session, drafted.id), desk)
+        letters = await planned(session, checked.prepared)
     missing = {one.subject for one in checked.findings if one.code == "salutation-missing"}
     assert missing == {str(number) for number in ids.values()}
-    fields = {letter.organization: letter.fields for letter in checked.prepared.planned}
+    fields = {letter.organization: letter.fields for letter in letters}
     assert fields["Office"]["salutation"] == "Dear Ms <Doe>,"
 
 

@@ -16,7 +16,7 @@ from mailer.circulars.states import CircularState, RecipientState
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.errors import NotAllowedNow, NotFound
-from tests.support.drafting_desk import Folder, desk_for, seed
+from tests.support.drafting_desk import Folder, desk_for, planned, seed
 
 
 @pytest.fixture
@@ -146,8 +146,9 @@ async def test_circular_that_follows_stands_in_the_thread(
     drafted = await service.new(desk, other.write(), by="ann")
     async with database.read() as session:
         checked = await service.check(session, await service.find(session, drafted.id), desk)
+        letters = await planned(session, checked.prepared)
         tokens = dict((await session.execute(select(Letter.organization_id, Letter.token))).all())
-    threads = {letter.organization_id: letter.fields["thread"] for letter in checked.prepared.planned}
+    threads = {letter.organization_id: letter.fields["thread"] for letter in letters}
     assert threads == {organization: f"<{token}@secretariat.example>" for organization, token in tokens.items()}
     other.replace('follows = "AUS/2006/001"', 'follows = "AUS/2006/009"')
     await service.update_from_folder(desk, drafted.id, by="ann")

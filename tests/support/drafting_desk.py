@@ -4,6 +4,8 @@ import datetime as dt
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from lists import contacts, organizations
 from lists.contacts import Mail
 from lists.kinds import OrganizationKind, Role
@@ -11,6 +13,8 @@ from lists.organizations import Particulars
 from lists.roll import Roll
 from mailer import shipped
 from mailer.circulars.desk import Desk
+from mailer.circulars.planning import Planned
+from mailer.circulars.preparing import Prepared
 from mailer.clock import Clock
 from mailer.database import Database
 from mailer.settings import Approval, Issuer, Relay, Sender, Settings, Tls
@@ -175,3 +179,8 @@ async def seed(database: Database) -> dict[str, int]:
 def day(year: int, month: int, number: int) -> dt.date:
     """A date, short."""
     return dt.date(year, month, number)
+
+
+async def planned(session: AsyncSession, prepared: Prepared) -> list[Planned]:
+    """The letters of a draft that was checked."""
+    return [letter async for _, letters in prepared.pieces(session) for letter in letters]

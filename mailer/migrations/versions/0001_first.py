@@ -214,10 +214,11 @@ def upgrade() -> None:
     op.create_table(
         "plan_batch",
         sa.Column("circular_id", sa.Integer(), nullable=False),
+        sa.Column("run", sa.String(length=16), nullable=False),
         sa.Column("no", sa.Integer(), nullable=False),
-        sa.Column("letters", Json, nullable=False),
+        sa.Column("letters", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["circular_id"], ["circular.id"], name=op.f("fk_plan_batch_circular_id")),
-        sa.PrimaryKeyConstraint("circular_id", "no", name=op.f("pk_plan_batch")),
+        sa.PrimaryKeyConstraint("circular_id", "run", "no", name=op.f("pk_plan_batch")),
     )
     op.create_table(
         "reply",
