@@ -207,6 +207,8 @@ def assert_clean(text: str) -> None:
     Raises:
         BadInput: it has one.
     """
+    if text.isascii() and text.isprintable():
+        return
     for char in text:
         if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} or char in _TURNING:
             raise BadInput(f"{shown(text)} has a control character (U+{ord(char):04X})", remedy="type it again")

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -59,8 +59,8 @@ class Change:
 
 def plain(value: Any) -> Any:
     """A column's value as JSON has it."""
-    if isinstance(value, Enum):
-        return value.value
+    if isinstance(value, StrEnum):
+        return str(value)
     if isinstance(value, dt.date):
         return value.isoformat()
     return list(value) if isinstance(value, (list, tuple)) else value

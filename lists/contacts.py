@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,8 +15,7 @@ from lists.models import Contact, Organization
 from lists.organizations import get as get_organization
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
+class Mail(NamedTuple):
     """What is known of a mailbox: normalised address, name (may be empty), role, first and last day on which it is right."""
 
     address: str
@@ -65,10 +64,10 @@ def changed(row: Contact, new: Mail, organization: str, action: str = "contact-c
     return Change(action, row.organization_id, organization, before, after)
 
 
-def added(row: Contact, organization: str) -> Change:
-    """The change that a new, stored mailbox is."""
-    after = {"contact_id": row.id} | {column: plain(getattr(row, column)) for column in COLUMNS}
-    return Change("contact-added", row.organization_id, organization, {}, after)
+def added(number: int, mail: Mail, organization_id: int, organization: str) -> Change:
+    """The change that a new mailbox is, once it is stored under *number*."""
+    after = {"contact_id": number} | {column: plain(getattr(mail, column)) for column in COLUMNS}
+    return Change("contact-added", organization_id, organization, {}, after)
 
 
 async def _of(session: AsyncSession, organization_id: int) -> Sequence[Contact]:
@@ -106,7 +105,7 @@ async def add(session: AsyncSession, organization_id: int, mail: Mail) -> tuple[
     session.add(row)
     await session.flush()
     await bump(session)
-    return row, added(row, organization.name)
+    return row, added(row.id, mail_of(row), organization_id, organization.name)
 
 
 async def correct(session: AsyncSession, contact_id: int, address: str) -> Change | None:

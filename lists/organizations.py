@@ -98,7 +98,7 @@ def tidy(text: str) -> str:
 
 def match_key(one: Particulars) -> str:
     """What finds the organization of a row without an id: State, seat, kind, normalised name."""
-    key = "|".join((one.state_iso3 or "", one.seat or "", one.kind.value, fold(one.name)))
+    key = "|".join((one.state_iso3 or "", one.seat or "", one.kind, fold(one.name)))
     if len(key) <= _LONGEST_KEY:
         return key
     digest = hashlib.sha256(key.encode()).hexdigest()
@@ -109,9 +109,7 @@ def make_id(one: Particulars, taken: set[str]) -> str:
     """An id for the sheet, made of what the organization is, so that it is the same in every home: `fra-geneva-mission`."""
     # composed again after folding, for that is how a sheet's cells are read back
     words = (
-        [one.state_iso3, one.seat, one.kind.value]
-        if one.kind.of_a_state
-        else [unicodedata.normalize("NFC", fold(one.name))]
+        [one.state_iso3, one.seat, one.kind] if one.kind.of_a_state else [unicodedata.normalize("NFC", fold(one.name))]
     )
     stem = re.sub(r"[^\w]+", "-", "-".join(word for word in words if word).lower()).strip("-")[:56] or "organization"
     name, count = stem, 1
@@ -181,12 +179,16 @@ def particulars(row: Organization) -> Particulars:
     )
 
 
+def columns_of(one: Particulars) -> dict[str, Any]:
+    """The columns of an organization's row that its particulars make."""
+    made = {column: getattr(one, column) for column in COLUMNS}
+    return made | {"languages": list(one.languages), "match_key": match_key(one)}
+
+
 def put(row: Organization, one: Particulars) -> None:
     """Write the particulars into the row."""
-    for column in COLUMNS:
-        value: Any = getattr(one, column)
-        setattr(row, column, list(value) if column == "languages" else value)
-    row.match_key = match_key(one)
+    for column, value in columns_of(one).items():
+        setattr(row, column, value)
 
 
 def difference(old: Particulars, new: Particulars) -> tuple[dict[str, Any], dict[str, Any]]:

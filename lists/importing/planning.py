@@ -7,23 +7,20 @@ end yesterday, and organizations on the list that it lacks leave the list, and a
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lists.address import same, shown
-from lists.contacts import COLUMNS, Mail, is_right, mail_of
-from lists.errors import NotFound
+from lists.address import same
+from lists.contacts import COLUMNS, Mail, is_right
 from lists.findings import Finding
 from lists.importing.checking import Checked, Draft, missing, wrong
 from lists.importing.sheet import error
+from lists.importing.stored import Stored, StoredContact, StoredOrganization, ids_near, organizations_by, read_stored
 from lists.kinds import OrganizationKind, Severity
-from lists.models import Contact, Membership, NamedList, Organization
-from lists.near import near
-from lists.organizations import Particulars, difference, make_id, match_key, particulars
+from lists.organizations import Particulars, difference, make_id, match_key
 from lists.roll import fold
 from lists.words import day
 
@@ -90,43 +87,6 @@ class Plan:
         return counted | {"new mailboxes": sum(len(step.add) for step in self.steps)}
 
 
-@dataclass(slots=True)
-class _Stored:
-    """What is stored."""
-
-    organizations: dict[int, Organization]
-    by_id: dict[str, Organization]
-    by_key: dict[str, Organization]
-    contacts: dict[int, list[Contact]]
-    memberships: dict[int, set[str]]
-    #: folded name -> name as first spelled
-    lists: dict[str, str]
-    taken: set[str] = field(default_factory=set)
-
-
-async def _stored(session: AsyncSession) -> _Stored:
-    rows = (await session.scalars(select(Organization).order_by(Organization.id))).all()
-    contacts: dict[int, list[Contact]] = {}
-    for contact in await session.scalars(select(Contact).order_by(Contact.id)):
-        contacts.setdefault(contact.organization_id, []).append(contact)
-    names = {row.id: row.name for row in await session.scalars(select(NamedList))}
-    memberships: dict[int, set[str]] = {}
-    for one in await session.scalars(select(Membership)):
-        memberships.setdefault(one.organization_id, set()).add(names[one.list_id])
-    by_id = {row.sheet_id: row for row in rows if row.sheet_id}
-    by_key = {row.match_key: row for row in rows}
-    found = _Stored(
-        {row.id: row for row in rows},
-        by_id,
-        by_key,
-        contacts,
-        memberships,
-        {fold(name): name for name in names.values()},
-    )
-    found.taken = set(by_id)
-    return found
-
-
 async def plan(session: AsyncSession, checked: Checked, *, today: dt.date, replace_list: str | None = None) -> Plan:
     """What storing the drafts would do.
 
@@ -139,9 +99,18 @@ async def plan(session: AsyncSession, checked: Checked, *, today: dt.date, repla
     Raises:
         NotFound: there is no such list; near names are in the message.
     """
-    stored = await _stored(session)
-    whole = _list_called(stored, replace_list) if replace_list else None
+    stored = await read_stored(
+        session,
+        sheet_ids=[draft.sheet_id for draft in checked.drafts if draft.sheet_id],
+        keys=[key for draft in checked.drafts if (key := _key(draft))],
+        replace_list=replace_list,
+    )
+    whole = stored.whole
     findings = list(checked.findings)
+    wanted = set(_wanted_ids(checked, stored))
+    stored.taken = await ids_near(session, wanted)
+    if not stored.taken:
+        stored.asked |= wanted
     stored.taken.update(draft.sheet_id for draft in checked.drafts if draft.sheet_id)
     steps: list[Step] = []
     owners: dict[int, Draft] = {}
@@ -156,40 +125,61 @@ async def plan(session: AsyncSession, checked: Checked, *, today: dt.date, repla
             steps.append(step)
     if whole is not None and not any(finding.severity is Severity.ERROR for finding in findings):
         steps.extend(_absent(stored, whole, {step.organization_id for step in steps}))
-    findings.extend(_collisions(steps, stored))
+    findings.extend(_collisions(steps, await _neighbours(session, steps, stored)))
     return Plan(tuple(steps), tuple(findings), today)
 
 
-def _list_called(stored: _Stored, name: str) -> str:
-    found = stored.lists.get(fold(name))
-    if found is None:
-        remedy = near(name, stored.lists.values()) or "name it in the column `lists` of a sheet first"
-        raise NotFound(f"there is no list {shown(name)} to replace", remedy=remedy)
-    return found
-
-
-def _match(draft: Draft, stored: _Stored) -> Organization | None:
-    if draft.sheet_id and (row := stored.by_id.get(draft.sheet_id)):
-        return row
+def _told(draft: Draft) -> Particulars | None:
+    """What a draft says of what its organization is; None where it does not say enough."""
     if draft.key is None:
         return None
-    one = Particulars(
-        draft.values["name"], draft.values["kind"], draft.values.get("state_iso3"), draft.values.get("seat")
-    )
-    return stored.by_key.get(match_key(one))
+    values = draft.values
+    return Particulars(values["name"], values["kind"], values.get("state_iso3"), values.get("seat"))
+
+
+def _key(draft: Draft) -> str | None:
+    """What finds the stored organization of a draft without an id."""
+    one = _told(draft)
+    return match_key(one) if one else None
+
+
+def _wanted_ids(checked: Checked, stored: Stored) -> Iterator[str]:
+    """The ids that organizations without one would like best."""
+    for draft in checked.drafts:
+        if not draft.sheet_id and (one := _told(draft)):
+            row = stored.by_key.get(match_key(one))
+            if row is None or row.sheet_id is None:
+                yield make_id(one, set())
+
+
+async def _neighbours(session: AsyncSession, steps: Sequence[Step], stored: Stored) -> list[StoredOrganization]:
+    """The stored organizations that stay as they are and have the key or the id of one that changes or is new."""
+    touched = [step.particulars for step in steps if step.particulars is not None]
+    moving = {step.organization_id for step in steps if step.particulars is not None}
+    ids, keys = {one.sheet_id for one in touched if one.sheet_id}, {match_key(one) for one in touched}
+    more = await organizations_by(session, sheet_ids=ids - stored.asked, keys=keys - stored.asked)
+    known = [row for row in stored.organizations.values() if row.match_key in keys or row.sheet_id in ids]
+    return list({row.id: row for row in (*known, *more) if row.id not in moving}.values())
+
+
+def _match(draft: Draft, stored: Stored) -> StoredOrganization | None:
+    if draft.sheet_id and (row := stored.by_id.get(draft.sheet_id)):
+        return row
+    key = _key(draft)
+    return stored.by_key.get(key) if key else None
 
 
 def _step(
     draft: Draft,
-    row: Organization | None,
+    row: StoredOrganization | None,
     *,
     columns: frozenset[str],
-    stored: _Stored,
+    stored: Stored,
     whole: str | None,
     today: dt.date,
     findings: list[Finding],
 ) -> Step | None:
-    old = particulars(row) if row is not None else None
+    old = row.particulars if row is not None else None
     if old is None and (lacking := missing(draft) if draft.sheet_id else []):
         known = {finding.where for finding in findings}
         findings.extend(one for one in lacking if one.where not in known)
@@ -246,12 +236,12 @@ def _combined(draft: Draft, old: Particulars | None, columns: frozenset[str]) ->
 
 def _changed(
     draft: Draft,
-    row: Organization,
+    row: StoredOrganization,
     old: Particulars,
     new: Particulars,
     *,
     columns: frozenset[str],
-    stored: _Stored,
+    stored: Stored,
     lists: Sequence[str],
     whole: bool,
     today: dt.date,
@@ -285,9 +275,9 @@ def _said(value: object) -> str:
 
 
 def _mailboxes(
-    draft: Draft, contacts: Iterable[Contact], columns: frozenset[str], *, whole: bool, today: dt.date
+    draft: Draft, contacts: Iterable[StoredContact], columns: frozenset[str], *, whole: bool, today: dt.date
 ) -> tuple[tuple[Mail, ...], tuple[tuple[int, Mail], ...], list[str]]:
-    known: Mapping[str, Contact] = {same(contact.address): contact for contact in contacts}
+    known: Mapping[str, StoredContact] = {same(contact.address): contact for contact in contacts}
     add: list[Mail] = []
     change: list[tuple[int, Mail]] = []
     lines: list[str] = []
@@ -297,7 +287,7 @@ def _mailboxes(
             add.append(mail)
             lines.append(f"new mailbox {mail.address} ({mail.role})")
             continue
-        old = mail_of(contact)
+        old = contact.mail
         new = Mail(
             mail.address,
             mail.name if mail.name or "name" in columns else old.name,
@@ -315,15 +305,15 @@ def _mailboxes(
         in_sheet = {same(mail.address) for mail, _ in draft.mails}
         yesterday = today - dt.timedelta(days=1)
         for key, contact in known.items():
-            old = mail_of(contact)
+            old = contact.mail
             if key not in in_sheet and (is_right(old, today) or (old.valid_from and old.valid_from > today)):
                 first = min(old.valid_from, yesterday) if old.valid_from else None
-                change.append((contact.id, replace(old, valid_from=first, valid_until=yesterday)))
+                change.append((contact.id, old._replace(valid_from=first, valid_until=yesterday)))
                 lines.append(f"{old.address} ends (the sheet lacks it)")
     return tuple(add), tuple(change), lines
 
 
-def _absent(stored: _Stored, whole: str, present: set[int | None]) -> list[Step]:
+def _absent(stored: Stored, whole: str, present: set[int | None]) -> list[Step]:
     """What becomes of the organizations on the replaced list that the sheet lacks."""
     steps = []
     for row in stored.organizations.values():
@@ -338,11 +328,14 @@ def _absent(stored: _Stored, whole: str, present: set[int | None]) -> list[Step]
     return steps
 
 
-def _collisions(steps: Sequence[Step], stored: _Stored) -> list[Finding]:
+def _collisions(steps: Sequence[Step], neighbours: Iterable[StoredOrganization]) -> list[Finding]:
     """Two organizations that would have the same State, seat, kind and name, or the same id."""
-    moving = {step.organization_id for step in steps if step.particulars is not None}
-    keys = {match_key(particulars(row)): row.name for row in stored.organizations.values() if row.id not in moving}
-    ids = {row.sheet_id: row.name for row in stored.organizations.values() if row.id not in moving and row.sheet_id}
+    keys: dict[str, str] = {}
+    ids: dict[str, str] = {}
+    for row in neighbours:
+        keys[row.match_key] = row.name
+        if row.sheet_id:
+            ids[row.sheet_id] = row.name
     found = []
     for step in steps:
         if step.particulars is None:

@@ -8,25 +8,25 @@ async with database.write() as session:
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists import contacts as mailboxes
 from lists.changes import Change, bump, plain
-from lists.errors import BadInput
+from lists.errors import BadInput, CannotDo
 from lists.importing.checking import Checked, check
 from lists.importing.planning import Plan, Step, Verdict, plan
 from lists.importing.reading import read
+from lists.importing.stored import TOGETHER
 from lists.models import Contact, Membership, NamedList, Organization
-from lists.organizations import COLUMNS, difference, particulars, put
+from lists.organizations import COLUMNS, columns_of, difference, particulars, put
 from lists.roll import Roll
 
 __all__ = ["Checked", "Plan", "Step", "Verdict", "apply", "check_file", "plan"]
-
-#: Rows sent to the database at a time.
-_TOGETHER = 500
 
 
 def check_file(path: Path, roll: Roll) -> Checked:
@@ -50,44 +50,53 @@ async def apply(session: AsyncSession, plan_: Plan) -> list[Change]:
     steps = [step for step in plan_.steps if step.verdict is not Verdict.LEAVE]
     if not steps:
         return []
-    rows = await _organizations(session, steps)
+    targets = await _targets(session, steps)
     changes: list[Change] = []
-    for step, row in zip(steps, rows, strict=True):
-        changes.extend(_particulars(step, row))
-        changes.extend(_standing(step, row, plan_.today))
+    for step, target in zip(steps, targets, strict=True):
+        if target.row is not None:
+            changes.extend(_particulars(step, target.row))
+            changes.extend(_standing(step, target.row, plan_.today))
     await session.flush()
-    changes.extend(await _contacts(session, steps, rows))
-    changes.extend(await _lists(session, steps, rows))
+    changes.extend(await _contacts(session, steps, targets))
+    changes.extend(await _lists(session, steps, targets))
     await session.flush()
     await bump(session)
-    place = {row.id: at for at, row in enumerate(rows)}
+    place = {target.id: at for at, target in enumerate(targets)}
     return sorted(changes, key=lambda change: place[change.organization_id])
 
 
-async def _organizations(session: AsyncSession, steps: Sequence[Step]) -> list[Organization]:
-    """The rows of the steps; new ones are stored, changed ones freed of their unique columns, so that names may be swapped."""
-    known = {row.id: row for row in await session.scalars(select(Organization))}
+@dataclass(slots=True)
+class _Target:
+    """The organization of a step: its name as the sheet has it; its id, 0 until it is stored; its row, where it was there before."""
+
+    name: str
+    id: int = 0
+    row: Organization | None = None
+
+
+async def _targets(session: AsyncSession, steps: Sequence[Step]) -> list[_Target]:
+    """The organizations of the steps; changed ones are freed of their unique columns, so that names may be swapped."""
+    known: dict[int, Organization] = {}
+    ids = [step.organization_id for step in steps if step.organization_id is not None]
+    for start in range(0, len(ids), TOGETHER):
+        some = Organization.id.in_(ids[start : start + TOGETHER])
+        known |= {row.id: row for row in await session.scalars(select(Organization).where(some))}
+    targets = []
     for step in steps:
-        if step.organization_id is not None and step.particulars is not None:
-            row = known[step.organization_id]
-            row.match_key = f"~{row.id}"
-    await session.flush()
-    rows = []
-    for step in steps:
-        if step.organization_id is not None:
-            rows.append(known[step.organization_id])
-            continue
-        row = Organization(match_key="")
-        if step.particulars is None:
+        row = known[step.organization_id] if step.organization_id is not None else None
+        if row is None and step.particulars is None:
             raise BadInput("a new organization needs its particulars", where=step.name)
-        put(row, step.particulars)
-        rows.append(row)
-    return rows
+        if row is not None and step.particulars is not None:
+            row.match_key = f"~{row.id}"
+        name = step.particulars.name if step.particulars else row.name if row else step.name
+        targets.append(_Target(name, row.id if row else 0, row))
+    await session.flush()
+    return targets
 
 
 def _particulars(step: Step, row: Organization) -> list[Change]:
     """Write the particulars of a changed one; what a new one has is told once it is stored."""
-    if step.organization_id is None or step.particulars is None:
+    if step.particulars is None:
         return []
     before, after = difference(particulars(row), step.particulars)
     put(row, step.particulars)
@@ -107,50 +116,79 @@ def _standing(step: Step, row: Organization, today: dt.date) -> list[Change]:
     return []
 
 
-async def _contacts(session: AsyncSession, steps: Sequence[Step], rows: Sequence[Organization]) -> list[Change]:
+async def _store(
+    session: AsyncSession, table: type[Organization | Contact], rows: Sequence[dict[str, Any]]
+) -> list[int]:
+    """Store new rows; their numbers, in order.
+
+    The numbers are asked for afterwards, since handing them back row by row costs more than all the rest. The transaction is the only
+    one that writes, and both databases count upwards.
+    """
+    if not rows:
+        return []
+    before = await session.scalar(select(func.max(table.id))) or 0
+    for start in range(0, len(rows), TOGETHER):
+        await session.execute(insert(table.__table__), rows[start : start + TOGETHER])  # type: ignore[arg-type]  # it is a Table
+    ids = list(await session.scalars(select(table.id).where(table.id > before).order_by(table.id)))
+    if len(ids) != len(rows):
+        raise CannotDo("somebody else stores contacts at the same time", remedy="import it again")
+    return ids
+
+
+async def _contacts(session: AsyncSession, steps: Sequence[Step], targets: Sequence[_Target]) -> list[Change]:
     """Store new organizations and all mailboxes."""
     changes: list[Change] = []
-    fresh = [row for step, row in zip(steps, rows, strict=True) if step.organization_id is None]
-    session.add_all(fresh)
-    await session.flush()
-    for row in fresh:
-        after = {column: plain(getattr(row, column)) for column in COLUMNS}
-        changes.append(Change("organization-added", row.id, row.name, {}, after))
-    new: list[tuple[Contact, Organization]] = []
-    for step, row in zip(steps, rows, strict=True):
-        for mail in step.add:
-            values = {column: getattr(mail, column) for column in mailboxes.COLUMNS}
-            new.append((Contact(organization_id=row.id, **values), row))
-    session.add_all(contact for contact, _ in new)
-    await session.flush()
-    changes.extend(mailboxes.added(contact, row.name) for contact, row in new)
+    fresh = [
+        (step.particulars, target)
+        for step, target in zip(steps, targets, strict=True)
+        if target.row is None and step.particulars is not None
+    ]
+    ids = await _store(session, Organization, [columns_of(one) for one, _ in fresh])
+    for number, (one, target) in zip(ids, fresh, strict=True):
+        target.id = number
+        after = {column: plain(getattr(one, column)) for column in COLUMNS}
+        changes.append(Change("organization-added", number, target.name, {}, after))
+    new = [(mail, target) for step, target in zip(steps, targets, strict=True) for mail in step.add]
+    ids = await _store(
+        session,
+        Contact,
+        [{"organization_id": target.id, **mail._asdict()} for mail, target in new],
+    )
+    changes.extend(
+        mailboxes.added(number, mail, target.id, target.name) for number, (mail, target) in zip(ids, new, strict=True)
+    )
     wanted = {
-        contact_id: (mail, row) for step, row in zip(steps, rows, strict=True) for contact_id, mail in step.change
+        contact_id: (mail, target)
+        for step, target in zip(steps, targets, strict=True)
+        for contact_id, mail in step.change
     }
     ids = sorted(wanted)
-    for start in range(0, len(ids), _TOGETHER):
-        some = ids[start : start + _TOGETHER]
+    for start in range(0, len(ids), TOGETHER):
+        some = ids[start : start + TOGETHER]
         for contact in await session.scalars(select(Contact).where(Contact.id.in_(some)).order_by(Contact.id)):
-            mail, row = wanted[contact.id]
-            if told := mailboxes.changed(contact, mail, row.name):
+            mail, target = wanted[contact.id]
+            if told := mailboxes.changed(contact, mail, target.name):
                 changes.append(told)
     return changes
 
 
-async def _lists(session: AsyncSession, steps: Sequence[Step], rows: Sequence[Organization]) -> list[Change]:
+async def _lists(session: AsyncSession, steps: Sequence[Step], targets: Sequence[_Target]) -> list[Change]:
     known = {row.name: row for row in await session.scalars(select(NamedList))}
     changes: list[Change] = []
-    for step, row in zip(steps, rows, strict=True):
+    joined: list[dict[str, int]] = []
+    for step, row in zip(steps, targets, strict=True):
         for name in step.join:
             named = known.get(name)
             if named is None:
                 named = known[name] = NamedList(name=name)
                 session.add(named)
                 await session.flush()
-            session.add(Membership(list_id=named.id, organization_id=row.id))
+            joined.append({"list_id": named.id, "organization_id": row.id})
             changes.append(Change("list-joined", row.id, row.name, {}, {"list": name}))
         for name in step.leave:
             of_both = (Membership.list_id == known[name].id, Membership.organization_id == row.id)
             await session.execute(delete(Membership).where(*of_both))
             changes.append(Change("list-left", row.id, row.name, {"list": name}, {}))
+    for start in range(0, len(joined), TOGETHER):
+        await session.execute(insert(Membership.__table__), joined[start : start + TOGETHER])  # type: ignore[arg-type]  # it is a Table
     return changes

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lists.findings import Finding
 from lists.kinds import Severity
@@ -28,8 +29,7 @@ class Grid:
     notes: tuple[Finding, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """One cell under a known heading; `heading` as the sheet spells it."""
 
     row: int
@@ -43,8 +43,7 @@ class Cell:
         return f"row {self.row}, column {self.heading}"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row: its number as Excel counts it, and its cells by column."""
 
     number: int

@@ -1,6 +1,7 @@
 """States and how their names are compared."""
 
 import datetime as dt
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -40,9 +41,12 @@ class State:
         return self.exists_from is None or self.exists_from <= on
 
 
+@functools.lru_cache(maxsize=2048)
 def fold(text: str) -> str:
     """*text* for comparing: no case, no accents, no punctuation, one blank between words, no leading article."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    plain = text.casefold()
+    if not plain.isascii():
+        plain = "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
     words = _NOT_WORD.sub(" ", plain.replace("_", " ")).split()
     while len(words) > 1 and words[0] in _ARTICLES:
         words = words[1:]
