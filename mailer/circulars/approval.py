@@ -74,7 +74,7 @@ async def approve(
         by: who approves.
         waive: findings to set aside, by `Finding.name` or by code for all of a kind.
         why: the reason; needed with *waive*.
-        progress: told letters written and letters in all, after each batch.
+        progress: told letters written and letters in all, before the first and as they are written.
 
     Raises:
         NotPermitted: a second person has to approve.
@@ -218,6 +218,8 @@ async def _write_rows(database: Sessions, circular_id: int, progress: Callable[[
         batches = await session.scalar(select(Snapshot.batches).where(Snapshot.circular_id == circular_id)) or 0
         left = await session.scalar(select(func.count()).where(PlanBatch.circular_id == circular_id)) or 0
     done = (batches - left) * BATCH
+    if progress is not None:
+        progress(done, max(done, (batches - 1) * BATCH + 1))
     while written := await rows.write_next(database, circular_id, rows.TOGETHER):
         done += written
         if progress is not None:

@@ -368,9 +368,11 @@ def _letter(document: Document, one: Addressee, letter: Planned) -> list[Finding
     if one.form is not None and one.form is not letter.form:
         what = f"it asks for a {one.form.value.replace('-', ' ')}, and gets a {letter.form.value.replace('-', ' ')}"
         found.append(Finding("form-fall-back", Severity.NOTE, one.organization, what, "", subject))
-    for box in letter.mailboxes:
-        if not box.address.isascii() and (told := address.doubt(box.address)) is not None:
-            found.append(Finding("address-beyond-ascii", Severity.WARNING, letter.organization, *told, box.address))
+    found.extend(
+        Finding("address-beyond-ascii", Severity.WARNING, letter.organization, *told, box.address)
+        for box in letter.mailboxes
+        if (told := address.doubt(box.address)) is not None
+    )
     return found
 
 

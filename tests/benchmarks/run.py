@@ -2,7 +2,7 @@
 
 Figures of one machine on one day; the ratios within a round are what can be compared. Every sender's claim is counted at the sink.
 
-    BENCH_WORKS        which of the works (S M L slow postgres); see `WORKS`
+    BENCH_WORKS        which of the works (S M L slow postgres rows import); see `WORKS` and `LARGE`
     BENCH_SCALE        which part of their letters (1)
     BENCH_ROUNDS       how many rounds (3)
     BENCH_SMTP_SOURCE  Postfix's smtp-source, where it is not on the PATH
@@ -14,12 +14,15 @@ Figures of one machine on one day; the ratios within a round are what can be com
 import contextlib
 import os
 import platform
+import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import large
 import work
 from peers import Cost, Peer, floor, others, ours
 from sinks import Took, build, sink
@@ -54,6 +57,13 @@ WORKS = {
         "personal letters to a relay that takes 20 ms a letter", 10_000, floor=0, connections=50, slow=(20, 5)
     ),
     "postgres": Work("personal letters, the account on PostgreSQL with fsync", 10_000, floor=0, postgres=True),
+}
+
+
+#: What is done to large lists, and of how many; once, whatever the rounds.
+LARGE: dict[str, tuple[Callable[[Path, int], None], int]] = {
+    "rows": (large.rows, 1_000_000),
+    "import": (large.imports, 100_000),
 }
 
 
@@ -160,9 +170,10 @@ def measure(name: str, task: Work, folder: Path, program: Path | None, rounds: i
 def main() -> int:
     """Run the works; 1 where a sender claimed what the sink does not have."""
     rounds, scale = int(os.environ.get("BENCH_ROUNDS", "3")), float(os.environ.get("BENCH_SCALE", "1"))
+    known = [*WORKS, *LARGE]
     names = os.environ.get("BENCH_WORKS", " ".join(WORKS)).split()
-    if unknown := sorted(set(names) - set(WORKS)):
-        print(f"bench: there is no work {', '.join(unknown)}; there are {', '.join(WORKS)}", file=sys.stderr)
+    if unknown := sorted(set(names) - set(known)):
+        print(f"bench: there is no work {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     missing: dict[str, None] = {}
     with tempfile.TemporaryDirectory(prefix="chancery-bench-") as made:
@@ -178,12 +189,17 @@ def main() -> int:
             f"Machine: {os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}; {rounds} rounds, medians."
         )
         for name in names:
-            if WORKS[name].slow and program is None:
+            if name not in LARGE and WORKS[name].slow and program is None:
                 missing[f"{name}: a slow relay needs a C compiler"] = None
                 continue
             try:
+                if name in LARGE:
+                    do, count = LARGE[name]
+                    do(Path(made) / name, max(10, round(count * scale)))
+                    shutil.rmtree(Path(made) / name)
+                    continue
                 missing |= dict.fromkeys(measure(name, WORKS[name], Path(made) / name, program, rounds, scale))
-            except Miscounted as error:
+            except (Miscounted, large.Wrong) as error:
                 print(f"bench: {error}", file=sys.stderr)
                 return 1
     for line in missing:

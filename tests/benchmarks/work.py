@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from email import policy
 from pathlib import Path
@@ -116,40 +116,57 @@ def enclosure(name: str) -> bytes:
 
 def prepare(folder: Path, letters: int, enclosed: Sequence[str] = (), server: Server | None = None) -> Prepared:
     """Make the home, for letters with the *enclosed* of `ENCLOSURES`; in a database of *server*, or in SQLite."""
-    folder.mkdir(exist_ok=True)
-    home = folder / "home"
-    chancery(home, "init", home)
     name = server.new() if server else None
-    (home / "chancery.toml").write_text(_SETTINGS + (_database(server.url(name)) if name else ""), encoding="utf-8")
+    home = begin(folder, _database(server.url(name)) if server and name else "")
     if name:
         chancery(home, "db", "upgrade")
-    rows = "\n".join(f"Organization {no:06},ngo,{address(no)},en" for no in range(1, letters + 1))
-    (folder / "contacts.csv").write_text(f"organization,kind,address,languages\n{rows}\n", encoding="utf-8")
+    (folder / "contacts.csv").write_text(sheet(range(1, letters + 1)), encoding="utf-8")
     start = time.perf_counter()
     chancery(home, "contacts", "import", folder / "contacts.csv")
     imported = time.perf_counter() - start
-    draft = home / "circulars" / "meeting"
-    draft.mkdir(parents=True)
-    for name in enclosed:
-        (draft / name).write_bytes(enclosure(name))
-    listed = "".join(f'\n[[enclosures]]\ntitle = "{name}"\nfiles = {{ en = "{name}" }}\n' for name in enclosed)
-    (draft / "circular.toml").write_text(_CIRCULAR.format(enclosures=listed), encoding="utf-8")
-    (draft / "letter.en.md").write_text(_TEXT, encoding="utf-8")
-    chancery(home, "circular", "new", draft)
+    files = [str(one) for one in draft(home, enclosed)]
     start = time.perf_counter()
     chancery(home, "circular", "approve", REFERENCE, by="bert")
     approved = time.perf_counter() - start
-    text = chancery(home, "circular", "preview", REFERENCE, "--for", "Organization 000001", "--as", "eml")
+    text = chancery(home, "circular", "preview", REFERENCE, "--for", "Organization 0000001", "--as", "eml")
     lines = text.replace("\r\n", "\n").encode()
     (folder / "letter.eml").write_bytes(lines)  # smtp-source adds the CRs
     eml = lines.replace(b"\n", b"\r\n")
     sample = email.message_from_bytes(eml, policy=policy.default)
     bodies = {kind: sample.get_body((kind,)) for kind in ("plain", "html")}
     texts = {kind: str(body.get_content()) for kind, body in bodies.items() if body is not None}
-    files = [str(draft / name) for name in enclosed]
     sample_of = {"text": texts["plain"], "html": texts["html"], "files": files}
     (folder / "letter.json").write_text(json.dumps(sample_of), encoding="utf-8")
     return Prepared(home, letters, imported, approved, eml, _copier(server, name))
+
+
+def begin(folder: Path, more: str = "") -> Path:
+    """An empty home in *folder*, with *more* settings."""
+    folder.mkdir(exist_ok=True)
+    home = folder / "home"
+    chancery(home, "init", home)
+    (home / "chancery.toml").write_text(_SETTINGS + more, encoding="utf-8")
+    return home
+
+
+def sheet(numbers: Iterable[int]) -> str:
+    """A sheet with an organization of each number."""
+    rows = "\n".join(f"Organization {no:07},ngo,{address(no)},en" for no in numbers)
+    return f"organization,kind,address,languages\n{rows}\n"
+
+
+def draft(home: Path, enclosed: Sequence[str] = ()) -> list[Path]:
+    """Draft the circular; the files that it encloses."""
+    folder = home / "circulars" / "meeting"
+    folder.mkdir(parents=True)
+    files = [folder / name for name in enclosed]
+    for file in files:
+        file.write_bytes(enclosure(file.name))
+    listed = "".join(f'\n[[enclosures]]\ntitle = "{name}"\nfiles = {{ en = "{name}" }}\n' for name in enclosed)
+    (folder / "circular.toml").write_text(_CIRCULAR.format(enclosures=listed), encoding="utf-8")
+    (folder / "letter.en.md").write_text(_TEXT, encoding="utf-8")
+    chancery(home, "circular", "new", folder)
+    return files
 
 
 def _database(url: str) -> str:
