@@ -1,7 +1,7 @@
 """Reading a circular's account from its rows; changes nothing."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Form, Role
 from mailer.circulars.models import Circular, Letter, Recipient, Snapshot
+from mailer.circulars.planning import BATCH
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.delivery import obstacles
 from mailer.delivery.domains import domain_of as domain_of_address
@@ -20,6 +21,7 @@ from mailer.register.chain import chain_of
 from mailer.register.models import Link
 from mailer.replies.service import answers_to, last_replies
 from mailer.reports.lines import LetterLine, NotAddressed, RecipientLine, Report
+from mailer.reports.spool import Letters
 from mailer.schedule.service import listing as schedules
 
 #: Letters read at a time.
@@ -42,6 +44,9 @@ async def build(session: AsyncSession, circular_id: int, *, at: dt.datetime, zon
     if circular is None:
         raise NotFound(f"there is no circular {circular_id}", remedy="`chancery circular list` lists them")
     answered = await answers_to(session, circular_id)
+    letters = Letters()
+    async for page in letter_pages(session, circular):
+        letters.extend(page)
     missing = await session.scalar(select(Snapshot.not_addressed).where(Snapshot.circular_id == circular_id))
     return Report(
         id=circular.id,
@@ -58,7 +63,7 @@ async def build(session: AsyncSession, circular_id: int, *, at: dt.datetime, zon
         made_at=at,
         zone=zone,
         not_addressed=tuple(_missing(missing or ())),
-        letters=tuple(await letter_lines(session, circular)),
+        letters=letters,
         schedules=tuple(await schedules(session, circular_id=circular_id)),
         not_reminded=await _not_reminded(session, circular_id),
         in_the_way=tuple(await _in_the_way(session, circular)),
@@ -103,15 +108,19 @@ def _missing(rows: Sequence[Mapping[str, Any]]) -> Iterable[NotAddressed]:
 
 
 async def letter_lines(session: AsyncSession, circular: Circular, *, letter_id: int | None = None) -> list[LetterLine]:
+    """The letters of a circular in order, or the one with that number."""
+    return [line async for page in letter_pages(session, circular, letter_id=letter_id) for line in page]
+
+
+async def letter_pages(
+    session: AsyncSession, circular: Circular, *, letter_id: int | None = None
+) -> AsyncIterator[list[LetterLine]]:
     """The letters of a circular in order, or the one with that number; read page by page, so that none holds too many rows."""
     answered = await answers_to(session, circular.id)
     document = await session.scalar(select(Snapshot.document).where(Snapshot.circular_id == circular.id))
     domain = domain_of(document)
     answers = {number: reply.answer for number, (reply, _) in (await last_replies(session, answered.id)).items()}
-    reminded = await _reminded(session, circular.id)
-    attempts = await _attempts(session, circular.id)
     added = await _added(session, circular.id)
-    lines: list[LetterLine] = []
     last = 0
     while True:
         wanted = Letter.position > last if letter_id is None else Letter.id == letter_id
@@ -132,18 +141,21 @@ async def letter_lines(session: AsyncSession, circular: Circular, *, letter_id: 
                     Letter.sha256,
                     Letter.left_at,
                 )
-                .where(Letter.circular_id == circular.id, wanted)
-                .order_by(Letter.position)
+                # batches have an index, positions none
+                .where(Letter.circular_id == circular.id, Letter.batch >= last // BATCH + 1, wanted)
+                .order_by(Letter.batch, Letter.position)
                 .limit(_PAGE)
             )
         ).all()
         if not page:
-            return lines
+            return
         last = page[-1].position
-        ids = [row.id for row in page]
-        recipients = await _recipients(session, ids, added)
+        recipients = await _recipients(session, [row.id for row in page], added)
+        attempts = await _attempts(session, [number for own in recipients.values() for number, _ in own])
+        reminded = await _reminded(session, circular.id, [row.organization_id for row in page])
+        lines = []
         for row in page:
-            own = recipients.get(row.id, ())
+            own = tuple(line for _, line in recipients.get(row.id, ()))
             lines.append(
                 LetterLine(
                     id=row.id,
@@ -160,13 +172,14 @@ async def letter_lines(session: AsyncSession, circular: Circular, *, letter_id: 
                     attempts=attempts.get(row.id, 0),
                     sha256=row.sha256,
                     sent_at=row.left_at,
-                    recipients=tuple(own),
+                    recipients=own,
                     reminders=reminded.get(row.organization_id, 0),
                     answer=answers.get(row.organization_id),
                 )
             )
+        yield lines
         if letter_id is not None:
-            return lines
+            return
 
 
 async def _added(session: AsyncSession, circular_id: int) -> dict[int, str]:
@@ -179,7 +192,8 @@ async def _added(session: AsyncSession, circular_id: int) -> dict[int, str]:
 
 async def _recipients(
     session: AsyncSession, letters: Sequence[int], added: Mapping[int, str]
-) -> dict[int, list[RecipientLine]]:
+) -> dict[int, list[tuple[int, RecipientLine]]]:
+    """Per letter its recipients, each with its number."""
     rows = await session.execute(
         select(
             Recipient.id,
@@ -199,7 +213,7 @@ async def _recipients(
         .where(Recipient.letter_id.in_(letters))
         .order_by(Recipient.id)
     )
-    found: dict[int, list[RecipientLine]] = {}
+    found: dict[int, list[tuple[int, RecipientLine]]] = {}
     for row in rows:
         state = RecipientState(row.state)
         line = RecipientLine(
@@ -216,7 +230,7 @@ async def _recipients(
             tries=row.tries,
             added=added.get(row.id, ""),
         )
-        found.setdefault(row.letter_id, []).append(line)
+        found.setdefault(row.letter_id, []).append((row.id, line))
     return found
 
 
@@ -227,17 +241,17 @@ def literal(code: int | None, reply: str | None) -> str | None:
     return f"{code} {reply}" if reply else str(code)
 
 
-async def _attempts(session: AsyncSession, circular_id: int) -> dict[int, int]:
+async def _attempts(session: AsyncSession, recipients: Sequence[int]) -> dict[int, int]:
     """Tries per letter of which something came; a claim that went back without content is no try."""
     rows = await session.execute(
         select(Outcome.letter_id, func.count(Outcome.attempt_id.distinct()))
-        .where(Outcome.circular_id == circular_id, Outcome.state != RecipientState.QUEUED)
+        .where(Outcome.recipient_id.in_(recipients), Outcome.state != RecipientState.QUEUED)
         .group_by(Outcome.letter_id)
     )
     return dict(rows.all())
 
 
-async def _reminded(session: AsyncSession, circular_id: int) -> dict[int, int]:
+async def _reminded(session: AsyncSession, circular_id: int, organizations: Sequence[int]) -> dict[int, int]:
     """Per organization: how many reminders of the circular were handed over."""
     rows = await session.execute(
         select(Letter.organization_id, func.count(Letter.id.distinct()))
@@ -246,6 +260,7 @@ async def _reminded(session: AsyncSession, circular_id: int) -> dict[int, int]:
         .where(
             Circular.parent_id == circular_id,
             Circular.copy_of.is_(None),
+            Letter.organization_id.in_(organizations),
             Recipient.state == RecipientState.ACCEPTED,
         )
         .group_by(Letter.organization_id)

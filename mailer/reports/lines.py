@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -154,7 +154,7 @@ class Report:
     made_at: dt.datetime
     zone: str
     not_addressed: tuple[NotAddressed, ...]
-    letters: tuple[LetterLine, ...]
+    letters: Collection[LetterLine]
     schedules: tuple[ScheduleLine, ...] = field(default=())
     not_reminded: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     in_the_way: tuple[InTheWay, ...] = field(default=())
@@ -162,9 +162,23 @@ class Report:
     finish_by: dt.datetime | None = None
 
     @cached_property
+    def _tally(self) -> "_Tally":
+        return _Tally(self.letters)
+
+    @property
+    def states(self) -> Counter[LetterState]:
+        """Letters per state."""
+        return self._tally.states
+
+    @property
+    def answered(self) -> int:
+        """How many letters were answered."""
+        return self._tally.answered
+
+    @property
     def counts(self) -> dict[str, int]:
         """As `report --format json` has them; the last two wait for evidence."""
-        found = Counter(letter.state for letter in self.letters)
+        found = self._tally.states
         return {
             "letters": len(self.letters),
             **{state.value: found[state] for state in _JSON_ORDER},
@@ -172,48 +186,64 @@ class Report:
             "delivered": 0,
         }
 
-    @cached_property
+    @property
     def addresses(self) -> int:
         """How many addresses the letters have."""
-        return sum(len(letter.recipients) for letter in self.letters)
+        return self._tally.addresses
 
-    @cached_property
+    @property
     def languages(self) -> dict[str, int]:
         """Letters per language, most first."""
-        return dict(Counter(letter.language for letter in self.letters).most_common())
+        return dict(self._tally.languages.most_common())
 
     @cached_property
     def by_audience(self) -> tuple[AudienceLine, ...]:
         """Counted by audience and role, in the order of the letters; audiences that nobody answers for come last."""
         missing = Counter(one.audience for one in self.not_addressed)
-        groups: dict[tuple[str, Role], list[LetterLine]] = {}
-        for letter in self.letters:
-            groups.setdefault((letter.audience, letter.role), []).append(letter)
+        groups = dict(self._tally.groups)
         for audience in missing:
             if not any(there == audience for there, _ in groups):
-                groups[audience, Role.TO] = []
-        lines = []
-        for (audience, role), letters in groups.items():
-            states = Counter(letter.state for letter in letters)
-            answered = sum(letter.answer is not None for letter in letters)
-            lines.append(AudienceLine(audience, role, len(letters), states, answered, missing.pop(audience, 0)))
-        return tuple(lines)
+                groups[audience, Role.TO] = (Counter(), 0)
+        return tuple(
+            AudienceLine(audience, role, states.total(), states, answered, missing.pop(audience, 0))
+            for (audience, role), (states, answered) in groups.items()
+        )
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:
         """What needs a person, the most pressing first."""
-        return (*_of_the_circular(self), *_of_letters(self))
+        return (*_of_the_circular(self), *_of_letters(self, self._tally.pressing))
 
     @cached_property
     def waiting(self) -> tuple[tuple[LetterLine, RecipientLine], ...]:
         """Addresses that will be tried again by themselves, the next one first."""
-        found = [
-            (letter, one)
-            for letter in self.letters
-            for one in letter.recipients
-            if one.state is RecipientState.DEFERRED
-        ]
-        return tuple(sorted(found, key=lambda pair: pair[1].next_at or self.made_at))
+        return tuple(sorted(self._tally.waiting, key=lambda pair: pair[1].next_at or self.made_at))
+
+
+class _Tally:
+    """What is counted of letters, in one look at each; and those of them that are told of one by one."""
+
+    def __init__(self, letters: Iterable[LetterLine]) -> None:
+        self.states: Counter[LetterState] = Counter()
+        self.languages: Counter[str] = Counter()
+        self.groups: dict[tuple[str, Role], tuple[Counter[LetterState], int]] = {}
+        self.addresses = self.answered = 0
+        self.pressing: list[LetterLine] = []
+        self.waiting: list[tuple[LetterLine, RecipientLine]] = []
+        for letter in letters:
+            answered = letter.answer is not None
+            self.states[letter.state] += 1
+            self.languages[letter.language] += 1
+            self.addresses += len(letter.recipients)
+            self.answered += answered
+            states, before = self.groups.get((letter.audience, letter.role)) or (Counter(), 0)
+            states[letter.state] += 1
+            self.groups[letter.audience, letter.role] = (states, before + answered)
+            if letter.state is LetterState.ACCEPTED:
+                continue  # all its addresses are
+            if any(one.state in _PRESSING for one in letter.recipients):
+                self.pressing.append(letter)
+            self.waiting += [(letter, one) for one in letter.recipients if one.state is RecipientState.DEFERRED]
 
 
 _JSON_ORDER = (
@@ -264,9 +294,9 @@ def _of_the_circular(report: Report) -> Iterable[Problem]:
             yield Problem("", "", "overdue", what, "", "Start `chancery serve`, or once: chancery reminders run")
 
 
-def _of_letters(report: Report) -> Iterable[Problem]:
+def _of_letters(report: Report, letters: Iterable[LetterLine]) -> Iterable[Problem]:
     for state in _PRESSING:
-        for letter in report.letters:
+        for letter in letters:
             reached = any(one.state is RecipientState.ACCEPTED for one in letter.recipients)
             alike: dict[tuple[str, str, str], list[str]] = {}
             for one in letter.recipients:

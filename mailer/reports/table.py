@@ -3,7 +3,6 @@
 import datetime as dt
 import io
 import re
-from collections import Counter
 from collections.abc import Iterable
 
 from rich import box
@@ -53,7 +52,7 @@ def audiences(report: Report) -> list[str]:
 def figures(report: Report) -> list[tuple[str, list[int]]]:
     """What is counted, and the numbers for each of `audiences`: what always stands, and what counts something."""
     lines = report.by_audience
-    found = {letter.state for letter in report.letters}
+    found = set(report.states)
     rows = [("letters", [line.letters for line in lines])]
     rows += [
         (heading, [sum(line.states[state] for state in states) for line in lines])
@@ -68,7 +67,7 @@ def figures(report: Report) -> list[tuple[str, list[int]]]:
 
 def glance(report: Report) -> Iterable[tuple[int, str, str]]:
     """The few numbers that are looked at first: number, words, and `good`, `wait`, `bad` or nothing."""
-    states = Counter(letter.state for letter in report.letters)
+    states = report.states
     yield len(report.letters), "letters", ""
     yield states[_S.ACCEPTED], "handed to our mail server", "good"
     if states[_S.PARTLY]:
@@ -78,9 +77,8 @@ def glance(report: Report) -> Iterable[tuple[int, str, str]]:
     yield len(report.problems), "to be looked at by a person", "bad" if report.problems else "good"
     if report.not_addressed:
         yield len(report.not_addressed), "without addressee", "bad"
-    answered = sum(letter.answer is not None for letter in report.letters)
-    if report.reply_by or answered:
-        yield answered, "answered", ""
+    if report.reply_by or report.answered:
+        yield report.answered, "answered", ""
 
 
 def unaddressed(report: Report) -> dict[tuple[str, str], list[str]]:
