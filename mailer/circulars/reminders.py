@@ -1,7 +1,7 @@
 """A reminder becomes a circular of its own: its text from its circular's snapshot, its letters for that day's mailboxes."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from mailer.circulars.desk import find, name_of
 from mailer.circulars.frozen import Frozen, text_key
 from mailer.circulars.models import Circular, Letter, Snapshot
 from mailer.circulars.numbering import of_reminder
-from mailer.circulars.planning import Planned, digests_of
+from mailer.circulars.planning import Planned
 from mailer.circulars.states import CircularState
 from mailer.clock import Clock
 from mailer.database import Sessions
@@ -60,13 +60,13 @@ async def freeze_reminder(
             await session.scalars(select(Circular).where(Circular.parent_id == parent_id, Circular.ordinal == ordinal))
         ).first()
         if made is None:
-            made = await _begin(session, clock, parent_id, ordinal, organizations, by)
+            made = await _begin(database, session, clock, (parent_id, ordinal), organizations, by)
         made_id, state, name = made.id, made.state, name_of(made)
     if state == CircularState.CANCELLED:
         raise NotAllowedNow("it was cancelled", where=name)
     if state != CircularState.FREEZING:
         return made_id
-    while await rows.write_next(database, made_id):
+    while await rows.write_next(database, made_id, rows.TOGETHER):
         pass
     if not await approval.seal(database, clock, made_id, by=by):
         raise Defect("the reminder's letters could not be written", where=name)
@@ -74,8 +74,15 @@ async def freeze_reminder(
 
 
 async def _begin(
-    session: AsyncSession, clock: Clock, parent_id: int, ordinal: int, organizations: Sequence[int], by: str
+    database: Sessions,
+    session: AsyncSession,
+    clock: Clock,
+    which: tuple[int, int],
+    organizations: Sequence[int],
+    by: str,
 ) -> Circular:
+    """Make the circular of a reminder (*which*: its parent and its place) and plan its letters."""
+    parent_id, ordinal = which
     parent = await find(session, parent_id)
     frozen = await session.scalar(select(Snapshot.document).where(Snapshot.circular_id == parent_id))
     if frozen is None or parent.reference is None or parent.state not in _REMINDABLE:
@@ -85,8 +92,6 @@ async def _begin(
     document = snapshot.of_reminder_of(frozen, ordinal)
     now = clock.now()
     day = now.date()
-    planned, left = await _plan(session, parent, document, set(organizations), day)
-    digests = digests_of(Frozen(document, {}).digest, planned)
     made = Circular(
         reference=of_reminder(parent.reference, ordinal),
         parent_id=parent.id,
@@ -104,16 +109,23 @@ async def _begin(
         approved_by=parent.approved_by,
         on_uncertain=parent.on_uncertain,
         archive=parent.archive,
-        text_digest=digests.text,
-        mailbox_digest=digests.mailboxes,
     )
     session.add(made)
     await session.flush()
-    await rows.store_plan(
+    plan, left, letters = rows.Plan(database, made.id), [], 0
+    plan.begin(Frozen(document, {}).digest)
+    async for planned, without in _letters(session, parent, document, set(organizations), day):
+        await plan.take(planned, session)
+        left += without
+        letters += len(planned)
+    plan.finish()
+    await plan.store(session)
+    made.text_digest, made.mailbox_digest = plan.digests.text, plan.digests.mailboxes
+    await rows.store_snapshot(
         session,
         made.id,
         document=document,
-        planned=planned,
+        batches=plan.batches,
         not_addressed=[
             {
                 "state_iso3": one.state_iso3,
@@ -128,7 +140,7 @@ async def _begin(
     subject = {
         "of": parent.reference,
         "reference": made.reference,
-        "letters": len(planned),
+        "letters": letters,
         "not_reminded": [one.organization for one in left],
     }
     await chain.append(session, chain.chain_of(made.id), "reminder-drafted", subject, by=by, at=now)
@@ -139,39 +151,40 @@ async def _begin(
 _REMINDABLE = frozenset({CircularState.SENDING, CircularState.PAUSED, CircularState.SENT})
 
 
-async def _plan(
+async def _letters(
     session: AsyncSession, parent: Circular, document: dict[str, Any], organizations: set[int], day: dt.date
-) -> tuple[list[Planned], list[_Left]]:
-    """The reminder's letters in the order of the circular's, and those who have no mailbox any more."""
+) -> AsyncIterator[tuple[list[Planned], list[_Left]]]:
+    """The reminder's letters in the order of the circular's, batch by batch, and those who have no mailbox any more."""
     domain = document["sender"]["address"].rpartition("@")[2]
-    letters = await session.scalars(
-        select(Letter).where(Letter.circular_id == parent.id).order_by(Letter.batch, Letter.position)
-    )
-    planned: list[Planned] = []
-    left: list[_Left] = []
-    for letter in letters:
-        if letter.organization_id not in organizations:
-            continue
-        mailboxes = await audiences.current_mailboxes(session, letter.organization_id, day)
-        if not mailboxes:
-            left.append(_Left(letter.organization, letter.state_iso3, letter.audience))
-            continue
-        thread = f"{letter.fields.get(THREAD, '')} <{letter.token}@{domain}>".strip()
-        planned.append(
-            Planned(
-                organization_id=letter.organization_id,
-                organization=letter.organization,
-                state_iso3=letter.state_iso3,
-                audience=letter.audience,
-                role=Role(letter.role),
-                form=_form(document, Form(letter.form), letter.language),
-                language=letter.language,
-                why=f"no reply to {parent.reference}",
-                fields={**letter.fields, THREAD: thread},
-                mailboxes=mailboxes,
+    batches = await session.scalar(select(Snapshot.batches).where(Snapshot.circular_id == parent.id)) or 0
+    for batch in range(1, batches + 1):
+        of_batch = select(Letter).where(Letter.circular_id == parent.id, Letter.batch == batch)
+        found = await session.scalars(of_batch.order_by(Letter.position))
+        letters = [letter for letter in found if letter.organization_id in organizations]
+        boxes = await audiences.mailboxes_of(session, [letter.organization_id for letter in letters], day)
+        planned: list[Planned] = []
+        left: list[_Left] = []
+        for letter in letters:
+            mailboxes = boxes[letter.organization_id]
+            if not mailboxes:
+                left.append(_Left(letter.organization, letter.state_iso3, letter.audience))
+                continue
+            thread = f"{letter.fields.get(THREAD, '')} <{letter.token}@{domain}>".strip()
+            planned.append(
+                Planned(
+                    organization_id=letter.organization_id,
+                    organization=letter.organization,
+                    state_iso3=letter.state_iso3,
+                    audience=letter.audience,
+                    role=Role(letter.role),
+                    form=_form(document, Form(letter.form), letter.language),
+                    language=letter.language,
+                    why=f"no reply to {parent.reference}",
+                    fields={**letter.fields, THREAD: thread},
+                    mailboxes=mailboxes,
+                )
             )
-        )
-    return planned, left
+        yield planned, left
 
 
 def _form(document: dict[str, Any], form: Form, language: str) -> Form:

@@ -49,8 +49,8 @@ class Plan:
         """The letters of this snapshot come."""
         self.digests = Digests(snapshot_digest)
 
-    async def take(self, letters: Sequence[Planned]) -> None:
-        """The next letters, any number of them.
+    async def take(self, letters: Sequence[Planned], session: AsyncSession | None = None) -> None:
+        """The next letters, any number of them; what is written is written in *session*, or in a transaction of its own.
 
         Raises:
             NotAllowedNow: the circular is a draft no more; somebody else approves it.
@@ -59,10 +59,14 @@ class Plan:
         while len(self._open) >= BATCH:
             self._close(self._open[:BATCH])
             del self._open[:BATCH]
-        if len(self._ready) >= TOGETHER:
-            async with self._database.write() as session:
-                await _still_draft(session, self._circular)
-                await self._store(session)
+        if len(self._ready) < TOGETHER:
+            return
+        if session is not None:
+            await self._store(session)
+            return
+        async with self._database.write() as own:
+            await _still_draft(own, self._circular)
+            await self._store(own)
 
     def _close(self, letters: Sequence[Planned]) -> None:
         self.digests.take_planned(letters)

@@ -6,6 +6,7 @@ process.
 
 import pickle
 import tempfile
+import weakref
 from collections.abc import Collection, Iterable, Iterator
 from operator import attrgetter
 from typing import IO, Any
@@ -40,6 +41,7 @@ class Letters(Collection[LetterLine]):
     def _write(self) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="chancery-")  # noqa: SIM115 - it is read for as long as we are
+            weakref.finalize(self, self._file.close)
         self._file.seek(0, 2)
         pickle.dump([_flat(line) for line in self._more], self._file, pickle.HIGHEST_PROTOCOL)
         self._written += len(self._more)

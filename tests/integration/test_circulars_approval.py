@@ -9,13 +9,15 @@ from lists import contacts, organizations
 from lists.kinds import OrganizationKind
 from lists.models import Contact, Organization
 from mailer.circulars import approval, rows, service
+from mailer.circulars.checks import Checked
 from mailer.circulars.models import Circular, Letter, PlanBatch, Recipient, Waiver
+from mailer.circulars.planning import Planned
 from mailer.circulars.states import CircularState
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.errors import BadInput, NotAllowedNow, NotFound, NotPermitted
 from mailer.register.models import Link
-from tests.support.drafting_desk import SETTINGS, Folder, add, desk_for, seed
+from tests.support.drafting_desk import SETTINGS, Folder, add, desk_for, planned, seed
 
 
 @pytest.fixture
@@ -141,16 +143,15 @@ async def test_errors_cannot_be_waived(database: Database, clock: ManualClock, f
 
 async def _many(database: Database, count: int) -> None:
     async with database.write() as session:
-        for number in range(count):
-            row = Organization(
-                match_key=f"many-{number}",
-                name=f"Organization {number:05}",
-                kind=OrganizationKind.NGO,
-                languages=["en"],
-            )
-            session.add(row)
-            await session.flush()
-            session.add(Contact(organization_id=row.id, address=f"office{number}@many.example", role="to"))
+        first = (await session.scalar(select(func.max(Organization.id))) or 0) + 1
+        numbers = range(first, first + count)
+        kind = OrganizationKind.NGO
+        session.add_all(
+            Organization(id=no, match_key=f"||ngo|o {no:05}", name=f"O {no:05}", kind=kind, languages=["en"])
+            for no in numbers
+        )
+        await session.flush()
+        session.add_all(Contact(organization_id=no, address=f"office{no}@many.example", role="to") for no in numbers)
 
 
 @pytest.mark.parametrize("batches", [0, 1, 2, 3])
@@ -179,6 +180,56 @@ async def test_killed_approval_goes_on(database: Database, clock: ManualClock, f
     assert positions == list(range(1, 1105))
     with pytest.raises(NotAllowedNow, match="approved already"):
         await service.approve(desk, drafted.id, by="cora")
+
+
+async def test_a_large_plan_is_stored_while_it_is_checked(
+    database: Database, clock: ManualClock, folder: Folder, monkeypatch: pytest.MonkeyPatch
+):
+    """Batches that are stored before the check ends come to the same digests; stopped, nothing stays; a killed check's count for nothing."""
+    await seed(database)
+    await _many(database, 1000)
+    whole = await digests(database, clock, folder)
+    desk = desk_for(database, clock)
+    async with database.read() as session:
+        known = (await session.scalars(select(Circular.id))).one()
+    monkeypatch.setattr(rows, "TOGETHER", 1)
+    _, _, killed = await approval.look(desk, known)  # as if it had died before its first transaction
+    assert await _plans(database) == 2
+    circular, checked, plan = await approval.look(desk, known)
+    assert (plan.digests.text, plan.digests.mailboxes) == whole
+    assert await approval._begin(desk, circular, checked, plan, {}, "ben")
+    assert await _plans(database) == 3
+    with pytest.raises(NotAllowedNow, match="it is freezing meanwhile"):
+        await killed.take(await _letters(database, checked))
+    assert (await service.approve(desk, known, by="ben")).letters == 1004
+    assert await _plans(database) == 0
+
+
+async def test_a_large_plan_that_is_stopped_leaves_nothing(
+    database: Database, clock: ManualClock, folder: Folder, monkeypatch: pytest.MonkeyPatch
+):
+    """Where a finding stops an approval that has stored a part of its plan, the part is taken away."""
+    await seed(database)
+    await _many(database, 500)
+    monkeypatch.setattr(rows, "TOGETHER", 1)
+    desk = desk_for(database, clock)
+    folder.replace('cc = ["PER"]', 'cc = ["PER", "JPN"]')
+    drafted = await service.new(desk, folder.path, by="ann")
+    assert len((await service.approve(desk, drafted.id, by="ben")).stopped) == 1
+    assert await _plans(database) == 0
+    with pytest.raises(NotFound):
+        await service.approve(desk, drafted.id, by="ben", waive=["no-such-finding"], why="x")
+    assert await _plans(database) == 0
+
+
+async def _plans(database: Database) -> int:
+    async with database.read() as session:
+        return await session.scalar(select(func.count()).select_from(PlanBatch)) or 0
+
+
+async def _letters(database: Database, checked: Checked) -> list[Planned]:
+    async with database.read() as session:
+        return await planned(session, checked.prepared)
 
 
 async def test_lists_that_change_during_approval_start_it_anew(database: Database, clock: ManualClock, folder: Folder):
