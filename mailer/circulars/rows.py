@@ -75,9 +75,8 @@ class Plan:
 
     async def _store(self, session: AsyncSession) -> None:
         first = self._stored + 1
-        await _PLANS.run(
-            await session.connection(),
-            [(self._circular, self.run, no, letters) for no, letters in enumerate(self._ready, first)],
+        await _insert_plans(
+            session, [(self._circular, self.run, no, letters) for no, letters in enumerate(self._ready, first)]
         )
         self._stored += len(self._ready)
         self._ready.clear()
@@ -121,7 +120,9 @@ def approved_by_another(who: str | None, name: str) -> NotAllowedNow:
     )
 
 
-_PLANS = bulk.Many(insert(cast("Table", PlanBatch.__table__)), "circular_id", "run", "no", "letters")
+async def _insert_plans(session: AsyncSession, plans: list[tuple[int, str, int, str]]) -> None:
+    table = cast("Table", PlanBatch.__table__)
+    await bulk.insert_rows(await session.connection(), table, ("circular_id", "run", "no", "letters"), plans)
 
 
 async def store_snapshot(
@@ -166,9 +167,7 @@ async def store_plan(
         mailboxes_of=mailboxes_of,
     )
     run = os.urandom(8).hex()
-    await _PLANS.run(
-        await session.connection(), [(circular_id, run, no, letters) for no, letters in enumerate(batches, 1)]
-    )
+    await _insert_plans(session, [(circular_id, run, no, letters) for no, letters in enumerate(batches, 1)])
 
 
 async def write_next(database: Sessions, circular_id: int, most: int = 1) -> int:

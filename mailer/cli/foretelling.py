@@ -32,10 +32,14 @@ def zone_of(app: App) -> ZoneInfo:
 
 async def of_draft(app: App, session: "AsyncSession", checked: "Checked") -> "tuple[Checked, str | None]":
     """A check with what is wrong with the time that the letters would take if they left now; that time, where a pace is set."""
-    document, planned = checked.prepared.document, checked.prepared.planned
+    document = checked.prepared.document
     now, zone = app.clock.now(), zone_of(app)
     try:
-        addresses = ([box.address for box in letter.mailboxes] for letter in planned)
+        addresses = (
+            [box.address for box in letter.mailboxes]
+            async for _, letters in checked.prepared.pieces(session)
+            for letter in letters
+        )
         seen = await of_letters(session, app.settings, document.sender, addresses, now=now)
     except SettingsError:
         return checked, None  # the check has told it

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -59,7 +59,7 @@ async def of_circular(
 
 
 async def of_letters(
-    session: AsyncSession, settings: Settings, sender: str, letters: Iterable[Sequence[str]], *, now: dt.datetime
+    session: AsyncSession, settings: Settings, sender: str, letters: AsyncIterable[Sequence[str]], *, now: dt.datetime
 ) -> Forecast:
     """The same for letters that are not written yet, each given by its addresses, if they left now.
 
@@ -67,7 +67,10 @@ async def of_letters(
         SettingsError: as `of_circular`.
     """
     road = road_of(settings, sender)
-    load = _load(settings, road, letters)
+    counting = _Counting(road)
+    async for addresses in letters:
+        counting.take(addresses)
+    load = counting.load(settings)
     ways = await _ways(session, settings, road, now)
     domains = {domain: _per_minute(settings, domain) for domain in load.by_domain}
     beside = await _beside(session, settings, ways, domains, None, dt.timedelta())
@@ -85,20 +88,35 @@ def _by_address(settings: Settings, road: Road) -> bool:
     return bool(road.by_domain) or any(one.per_minute for one in paces)
 
 
-def _load(settings: Settings, road: Road, letters: Iterable[Sequence[str]]) -> Load:
-    by_road: dict[tuple[str, ...], list[int]] = {}
-    by_domain: Counter[str] = Counter()
-    count = total = 0
-    for addresses in letters:
+class _Counting:
+    """Counts letters by their road and their domains."""
+
+    def __init__(self, road: Road) -> None:
+        self._road = road
+        self._by_road: dict[tuple[str, ...], list[int]] = {}
+        self._by_domain: Counter[str] = Counter()
+
+    def take(self, addresses: Sequence[str]) -> None:
+        """One letter."""
         if not addresses:
-            continue
-        count, total = count + 1, total + len(addresses)
-        group = by_road.setdefault(road.relays(domain_of(addresses[0])), [0, 0])
+            return
+        group = self._by_road.setdefault(self._road.relays(domain_of(addresses[0])), [0, 0])
         group[0] += 1
         group[1] += len(addresses)
-        by_domain.update({domain_of(address) for address in addresses})
-    paced = {domain: letters for domain, letters in by_domain.items() if _per_minute(settings, domain)}
-    return Load(count, total, {names: (some, to) for names, (some, to) in by_road.items()}, paced)
+        self._by_domain.update({domain_of(address) for address in addresses})
+
+    def load(self, settings: Settings) -> Load:
+        """What they come to."""
+        count, total = (sum(group[place] for group in self._by_road.values()) for place in (0, 1))
+        paced = {domain: letters for domain, letters in self._by_domain.items() if _per_minute(settings, domain)}
+        return Load(count, total, {names: (some, to) for names, (some, to) in self._by_road.items()}, paced)
+
+
+def _load(settings: Settings, road: Road, letters: Iterable[Sequence[str]]) -> Load:
+    counting = _Counting(road)
+    for addresses in letters:
+        counting.take(addresses)
+    return counting.load(settings)
 
 
 async def _waiting(session: AsyncSession, settings: Settings, road: Road, circular: int) -> Load:

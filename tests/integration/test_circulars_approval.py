@@ -199,7 +199,7 @@ async def test_a_large_plan_is_stored_while_it_is_checked(
     assert (plan.digests.text, plan.digests.mailboxes) == whole
     assert await approval._begin(desk, circular, checked, plan, {}, "ben")
     assert await _plans(database) == 3
-    with pytest.raises(NotAllowedNow, match="it is freezing meanwhile"):
+    with pytest.raises(NotAllowedNow, match="ben approves it just now"):
         await killed.take(await _letters(database, checked))
     assert (await service.approve(desk, known, by="ben")).letters == 1004
     assert await _plans(database) == 0
