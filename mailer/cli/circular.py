@@ -228,7 +228,7 @@ def check(ident: Id, form: FormatOption = Format.TABLE) -> None:
 
 
 def _only_drafts(circular: Any) -> None:
-    from mailer.circulars.service import name_of
+    from mailer.circulars.desk import name_of
     from mailer.circulars.states import CircularState
     from mailer.errors import NotAllowedNow
 

@@ -34,7 +34,7 @@ def show(
     """The answer to "we never got it": every try, what was said, and what the letter says."""
 
     async def work(application: Any) -> None:
-        from mailer.circulars.service import find
+        from mailer.circulars.desk import find
         from mailer.reports import letter, letter_table
 
         now = application.clock.now()
@@ -62,7 +62,7 @@ def copy(
 
     async def work(application: Any) -> int:
         from mailer.circulars.copies import freeze_copy
-        from mailer.circulars.service import find
+        from mailer.circulars.desk import find
         from mailer.errors import BadInput
         from mailer.reports import letter
 

@@ -31,7 +31,7 @@ def list_(
     """Every organization of a circular with its answer, or without one."""
 
     async def work(application: Any) -> None:
-        from mailer.circulars.service import find
+        from mailer.circulars.desk import find
         from mailer.replies import service
 
         async with application.database.read() as session:
@@ -73,7 +73,7 @@ def record(
     """Keep what an organization answered; the last answer counts."""
 
     async def work(application: Any) -> None:
-        from mailer.circulars.service import find
+        from mailer.circulars.desk import find
         from mailer.replies import service
 
         async with application.database.read() as session:

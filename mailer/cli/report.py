@@ -34,7 +34,7 @@ def report(
     """What became of a circular: at a glance, then what needs a person, and what to do."""
 
     async def work(application: Any) -> None:
-        from mailer.circulars.service import find
+        from mailer.circulars.desk import find
         from mailer.reports.delivery import build
 
         async with application.database.read() as session:

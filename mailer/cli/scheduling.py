@@ -25,7 +25,7 @@ def schedule(
     """Have an approved circular start sending at a time; a later call replaces it."""
 
     async def work(application: Any) -> int:
-        from mailer.circulars.service import find
+        from mailer.circulars.desk import find
         from mailer.cli import foretelling
         from mailer.schedule import rules, service
 

@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Form
 from mailer.circulars.compose import Composed, LetterRow, merge, sign, versions
-from mailer.circulars.drafting import store_blob
 from mailer.circulars.frozen import Frozen
 from mailer.circulars.models import Blob, Circular, Letter, Recipient
 from mailer.database import Sessions
@@ -164,6 +163,8 @@ def _row(letter: Any) -> LetterRow:
 
 
 async def _store(session: AsyncSession, composed: Composed) -> None:
+    from mailer.circulars.drafting import store_blob  # what is only looked up needs no drafts
+
     payload, digested = composed.payload, composed.payload.head
     for part in payload.tail:
         digested += bytes.fromhex(await store_blob(session, bytes(part)))

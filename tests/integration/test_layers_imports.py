@@ -125,6 +125,20 @@ def test_a_sending_loads_nothing_else_on_its_way(tmp_path: Path):
     assert (FOREIGN - {"typer", "difflib"}) & modules == set()
 
 
+@pytest.mark.parametrize("room", ["mailer.reports.delivery", "mailer.reports.table", "mailer.reports.letter"])
+def test_what_is_only_told_is_not_compiled(room: str):
+    """A report, or what became of one letter, needs none of what makes letters out of a folder."""
+    modules = loaded(f"import {room}")
+    assert {
+        "icalendar",
+        "markdown_it",
+        "babel",
+        "css_inline",
+        "holidays",
+        "mailer.circulars.service",
+    } & modules == set()
+
+
 def test_a_small_command_loads_little():
     """`db check` needs neither letters nor transport, and no Alembic."""
     modules = loaded("from mailer.cli import _assemble; _assemble(['db', 'check'])")
