@@ -244,14 +244,15 @@ def _texts(desk: Desk, made: Prepared, earlier: Earlier | None) -> dict[str, Com
 
 
 def _compile(made: Prepared, template: catalog.Template, source: Source) -> Compiled | None:
-    found = [*compiling.problems(template, source), *lint.findings(source)]
+    told, compiled = compiling.examine(template, source)
+    found = [*told, *lint.findings(source)]
     if template.name == REMINDER_TEMPLATE:
         found = [one for one in found if one.code != "value-unused"]  # the values are those of the circular
     made.findings += [one for one in found if one not in made.findings]
     if any(one.severity is Severity.ERROR for one in found):
         return None
     try:
-        return compiling.compile_letter(template, source)
+        return compiled or compiling.compile_letter(template, source)
     except ChanceryError as error:
         made.add_error("letter-error", error, source.body_where, source.language)
         return None

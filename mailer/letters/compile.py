@@ -79,23 +79,30 @@ def compile_letter(template: Template, source: Source) -> Compiled:
 
 def problems(template: Template, source: Source) -> list[Finding]:
     """All that keeps *source* from being compiled, and what it leaves unused; for `check`, before the first letter."""
+    return examine(template, source)[0]
+
+
+def examine(template: Template, source: Source) -> tuple[list[Finding], Compiled | None]:
+    """The `problems`, and the compiled letter where nothing was found before it came to that."""
+    compiled: Compiled | None = None
     try:
         parts = _read(source)
     except LetterError as error:
-        return [_as_finding(error, source)]
+        return [_as_finding(error, source)], None
     used = _used(parts, source)
     found = [*fields.missing(template, source, used), *fields.clashes(template, source)]
     if not found:
         try:
-            size = len(compile_letter(template, source).html.encode())
+            compiled = compile_letter(template, source)
+            size = len(compiled.html.encode())
             if size > LARGEST_HTML:
                 what = f"its HTML has {size:,} bytes, and mail programs cut it off at 102,400"
                 found = [Finding("html-size", Severity.WARNING, source.body_where, what, "shorten it", source.language)]
         except LetterError as error:
             found = [_as_finding(error, source)]
     if "follows" in template.requires:
-        return found  # a reminder has all its circular's values and uses those that it needs
-    return [*found, *fields.unused(source, used)]
+        return found, compiled  # a reminder has all its circular's values and uses those that it needs
+    return [*found, *fields.unused(source, used)], compiled
 
 
 def _as_finding(error: LetterError, source: Source) -> Finding:
