@@ -78,7 +78,7 @@ def find_home() -> Path:
     """`--home`, `CHANCERY_HOME`, else the current folder if it holds a `chancery.toml`.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: there is none, or it is half of one.
     """
     named = given.home or (Path(env) if (env := os.environ.get("CHANCERY_HOME")) else None)
     if named is None and Path("chancery.toml").is_file():
@@ -92,7 +92,12 @@ def find_home() -> Path:
         raise SettingsError(
             "it holds no chancery.toml", where=str(named), remedy=f"make a home there: chancery init {named}"
         )
-    return named.resolve()
+    home = named.resolve()
+    if home.name.startswith(".") and home.name.endswith(".part"):  # see `backup.folders.whole`
+        raise SettingsError(
+            "it is no home, but what a restore that was broken off has left", where=str(named), remedy="restore again"
+        )
+    return home
 
 
 def with_app(work: "Callable[[App], Awaitable[T]]", *, check_schema: bool = True) -> T:
