@@ -62,6 +62,24 @@ async def test_a_paced_domain_does_not_keep_back_the_others(
     assert max(reached(relay).values()) == 1
 
 
+async def test_letters_to_two_domains_wait_for_the_slower_and_waste_nothing(
+    sqlite_database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """A letter to a slow and to a quick domain takes tokens of both or of neither: what it does not use, letters behind it do."""
+    pace = {"domains": {"slow.example": {"per_minute": 6}, "quick.example": {"per_minute": 60}}}
+    both = [[f"a{number}@slow.example", f"a{number}@quick.example"] for number in range(3)]
+    app, circular = await office(sqlite_database, clock, tmp_path, [*both, *_to("quick.example", 9)], chosen(pace=pace))
+    relay = MemoryTransport()
+    left = []
+    async with process(app, {"main": relay}) as made:
+        await made.delivery.start(circular, by="anna")
+        for _ in range(3):
+            await made.work(until=lambda due: due is None or due > clock.now())
+            left.append((reached(relay).total(), len(relay.received)))
+            clock.advance(10 * SECOND + SECOND / 1000)
+    assert left == [(7, 6), (13, 11), (15, 12)]
+
+
 async def test_any_domain_may_have_a_limit(database: Database, clock: ManualClock, tmp_path: Path) -> None:
     """A limit for all domains holds for each of them apart; one that has its own goes by that."""
     settings = chosen(pace={"per_minute": 10, "domains": {"fast.example": {"per_minute": 600}}})
