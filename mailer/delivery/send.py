@@ -91,6 +91,8 @@ class Sender:
         self.unrecorded: set[str] = set()
         #: per relay: letters whose content did not start, with how many had passed on it then
         self.strikes: dict[str, dict[int, int]] = {}
+        #: letters a second of the last run, by circular
+        self.speeds: dict[int, float] = {}
         #: circulars whose relays wait for a person
         self._holding: set[int] = set()
         #: what letters met and the database would not take, with the run that met it
@@ -222,12 +224,13 @@ class _BatchRun:
             while True:
                 landed = passages.landed
                 passages.begin(await self._turn(self._room()))
-                if passages.flying:
+                nothing = not passages.flying
+                if not nothing:
                     await self._land(landed)
-                elif not passages.partial:
-                    break
                 if passages.partial:  # its other recipients' turn
                     passages.partial = self._exhausted = False
+                elif nothing or (self._exhausted and not passages.flying):
+                    break  # leaving tells of the last ones
         except Fenced:
             log.info("run-fenced", extra={"circular": self._run.circular, "batch": self._run.batch})
         finally:
@@ -259,10 +262,11 @@ class _BatchRun:
 
     def _fits(self) -> int:
         """Letters that fit in a quarter of the lease at the measured pace; before any is measured, one per connection."""
-        if not self._landed:
-            return self._ways.lanes
-        seconds = max(self._of.clock.running() - self._first_landing, 0.001)
-        return int(self._landed / seconds * self._lease.total_seconds() / 4)
+        if self._landed:
+            seconds = max(self._of.clock.running() - self._first_landing, 0.001)
+            self._of.speeds[self._run.circular] = self._landed / seconds
+        speed = self._of.speeds.get(self._run.circular)
+        return self._ways.lanes if speed is None else int(speed * self._lease.total_seconds() / 4)
 
     async def _turn(self, room: int) -> list[Claim]:
         async with self._turns:
@@ -357,9 +361,12 @@ class _BatchRun:
                 log.warning("beat-failed", extra={"reason": str(error)})
 
     async def _land(self, since: int) -> None:
-        """Wait until enough letters have landed for a turn to be worth while; *since*: how many had at the last one."""
+        """Wait until enough letters have landed for a turn to be worth while; *since*: how many had at the last one.
+
+        Where there is nothing more to claim, the end of the run tells of the last ones, unless some let us wait.
+        """
         half, flying = self._of.settings.slice // 2, self._passages.flying
-        few = max(self._ways.lanes // 2, flying - half, 0 if self._exhausted else self._most() - half)
+        few = 0 if self._exhausted else max(self._ways.lanes // 2, flying - half, self._most() - half)
         await self._passages.wait(few, since)
         self._first_landing = self._first_landing or self._of.clock.running()
         self._landed = self._passages.landed
