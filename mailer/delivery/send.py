@@ -91,8 +91,8 @@ class Sender:
         self.unrecorded: set[str] = set()
         #: per relay: letters whose content did not start, with how many had passed on it then
         self.strikes: dict[str, dict[int, int]] = {}
-        #: letters a second of the last run, by circular
-        self.speeds: dict[int, float] = {}
+        #: letters a second of the last run to have measured it, by the relays that it went to
+        self.speeds: dict[tuple[str, ...], float] = {}
         #: circulars whose relays wait for a person
         self._holding: set[int] = set()
         #: what letters met and the database would not take, with the run that met it
@@ -197,8 +197,7 @@ class _BatchRun:
         self._exhausted = False
         #: what the last claim met: until when a pace, or a closed relay, allows nothing
         self._allotted = Allotment()
-        #: letters that had landed at the last turn, and when the first did
-        self._landed, self._first_landing = 0, 0.0
+        self._since = sender.clock.running()
         self._turns = asyncio.Lock()
         self._beat()
 
@@ -262,10 +261,7 @@ class _BatchRun:
 
     def _fits(self) -> int:
         """Letters that fit in a quarter of the lease at the measured pace; before any is measured, one per connection."""
-        if self._landed:
-            seconds = max(self._of.clock.running() - self._first_landing, 0.001)
-            self._of.speeds[self._run.circular] = self._landed / seconds
-        speed = self._of.speeds.get(self._run.circular)
+        speed = self._of.speeds.get(self._ways.road.names)
         return self._ways.lanes if speed is None else int(speed * self._lease.total_seconds() / 4)
 
     async def _turn(self, room: int) -> list[Claim]:
@@ -368,5 +364,5 @@ class _BatchRun:
         half, flying = self._of.settings.slice // 2, self._passages.flying
         few = 0 if self._exhausted else max(self._ways.lanes // 2, flying - half, self._most() - half)
         await self._passages.wait(few, since)
-        self._first_landing = self._first_landing or self._of.clock.running()
-        self._landed = self._passages.landed
+        seconds = max(self._of.clock.running() - self._since, 0.001)
+        self._of.speeds[self._ways.road.names] = self._passages.landed / seconds
