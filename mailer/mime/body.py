@@ -13,10 +13,6 @@ from mailer.mime.parts import COLUMNS, base64_lines
 
 #: what a hop may change at the start of a line
 _ALTERED = (b".", b"From ")
-#: what stands for itself in quoted-printable, and line ends
-_PLAIN = bytes(octet for octet in range(ord(" "), 0x7F) if octet != ord("=")) + b"\n"
-#: base64 takes a text in which one octet of so many is a letter's second or later one
-_DENSE = 6
 _HEADS = {
     (
         kind,
@@ -43,9 +39,7 @@ def text_part(kind: str, text: str) -> bytes:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     try:
         octets = text.encode()
-        # In scripts other than Latin, quoted-printable takes 6 to 9 columns a letter, and base64 3 to 4; Latin stays readable. The
-        # lengths' difference counts the letters beyond ASCII without a look at each; dense French has one in ten.
-        if _DENSE * (len(octets) - len(text)) > len(octets):
+        if _is_dense(len(text), len(octets) - len(text)):
             return _HEADS[kind, "base64"] + base64_lines(octets.replace(b"\n", b"\r\n"))
     except UnicodeEncodeError as error:
         raise BadInput(
@@ -83,6 +77,8 @@ class Body:
         self._kind = kind
         self._head = _HEADS[kind, "quoted-printable"]
         self._known = {piece: known for piece in common if (known := _known(piece)) is not None}
+        #: as far as the common pieces tell
+        self._dense = _is_dense(sum(map(len, self._known)), sum(known.beyond for known in self._known.values()))
 
     def part(self, pieces: Sequence[str]) -> bytes:
         """What `text_part` gives for the *pieces* joined.
@@ -90,6 +86,8 @@ class Body:
         Raises:
             BadInput: as `text_part`.
         """
+        if self._dense:
+            return text_part(self._kind, "".join(pieces))
         out = [self._head]
         own: list[str] = []  # from the start of a line, and not yet encoded
         more = 0
@@ -112,7 +110,7 @@ class Body:
             if last:
                 own.append(last)
             more += beyond
-        if more and _DENSE * more > more + sum(map(len, pieces)):
+        if more and _is_dense(sum(map(len, pieces)), more):
             return text_part(self._kind, "".join(pieces))
         out += (_quoted("".join(own)), b"\r\n")
         return b"".join(out)
@@ -120,13 +118,21 @@ class Body:
 
 def _known(piece: str) -> _Known | None:
     """None: it is not worth knowing, or needs what `text_part` does with it."""
-    first, *whole = piece.split("\n")
-    last = whole.pop() if whole else ""
     beyond = _beyond(piece)
-    if not any(whole) or "\r" in piece or beyond < 0:
+    if "\n" not in piece or "\r" in piece or beyond < 0:
         return None
-    rest = b"\r\n%s\r\n" % _quoted("\n".join(whole))
+    first, *whole, last = piece.split("\n")
+    rest = b"\r\n".join((b"", *map(_quote, whole), b""))
     return _Known(first, _quoted(first) + rest, rest, last, beyond)
+
+
+def _is_dense(characters: int, beyond: int) -> bool:
+    """Whether a text of so many characters, and so many more octets than that, is shorter in base64.
+
+    In scripts other than Latin, quoted-printable takes 6 to 9 columns a letter, and base64 3 to 4; Latin stays readable. The octets
+    beyond the characters count the letters beyond ASCII without a look at each; dense French has one in ten.
+    """
+    return 6 * beyond > characters + beyond
 
 
 def _beyond(text: str) -> int:
@@ -139,19 +145,7 @@ def _beyond(text: str) -> int:
 
 def _quoted(text: str) -> bytes:
     """Lines in quoted-printable, parted by CRLF."""
-    lines = text.split("\n")
-    if len(lines) > 1 and "=" not in text and text.isascii() and max(map(len, lines)) <= COLUMNS:
-        octets = text.encode()
-        if not (
-            octets.translate(None, _PLAIN)
-            or b" \n" in octets
-            or b"\n." in octets
-            or b"\nFrom " in octets
-            or octets.startswith(_ALTERED)
-            or octets.endswith(b" ")
-        ):
-            return octets.replace(b"\n", b"\r\n")
-    return b"\r\n".join(map(_quote, lines))
+    return b"\r\n".join(map(_quote, text.split("\n"))) if "\n" in text else _quote(text)
 
 
 def _quote(line: str) -> bytes:
