@@ -1,6 +1,9 @@
 """Where letters are merged; apart from `sandbox`, which reads what people write, for sending reads nothing."""
 
+from typing import Any
+
 from jinja2 import StrictUndefined
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mailer.letters import clean
@@ -17,3 +20,11 @@ def environment(*, html: bool) -> ImmutableSandboxedEnvironment:
     made.filters.clear()
     made.filters.update({"percent": clean.percent, "fill": lambda text, first, rest: fill(str(text), first, rest)})
     return made
+
+
+class Scope(Context):
+    """The values that compiled code asks for. Jinja2's own keeps more, for blocks and assignments, which no source of ours has."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.parent = values
+        self.vars: dict[str, Any] = {}

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from jinja2 import TemplateError
-from jinja2.runtime import Context
 
 from mailer.errors import Defect, LetterError
 from mailer.letters import clean
 from mailer.letters.compiled import COMPOSER, Compiled
-from mailer.letters.environment import environment
+from mailer.letters.environment import Scope, environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,6 @@ class Renderer:
         self.html, self.text = _passages(compiled.html), _passages(compiled.text)
         self._own = frozenset(compiled.own)
         self._values = dict(compiled.values)
-        self._scope = environment(html=False).from_string("").new_context
         self._subject = _runner(compiled.subject, html=False)
         self._html = _runner(compiled.html, html=True)
         self._text = _runner(compiled.text, html=False)
@@ -67,16 +65,14 @@ class Renderer:
         except KeyError:
             lacking = ", ".join(sorted(self._own - fields.keys()))
             raise LetterError(f"the letter has no {lacking}", where=fields.get("organization")) from None
-        scope = self._scope(
-            own, shared=True
-        )  # the environments differ in how they escape, which is compiled into their code
+        scope = Scope(own)  # one for all: how a text is escaped is compiled into its code
         try:
             return clean.line("".join(self._subject(scope))), list(self._html(scope)), list(self._text(scope))
         except TemplateError as error:
             raise LetterError(f"the letter can't be merged: {error}", where=fields.get("organization")) from None
 
 
-def _runner(source: str, *, html: bool) -> Callable[[Context], Iterator[str] | Sequence[str]]:
+def _runner(source: str, *, html: bool) -> Callable[[Scope], Iterator[str] | Sequence[str]]:
     if "{{" not in source and "{%" not in source:
         whole = (source,)
         return lambda _: whole
