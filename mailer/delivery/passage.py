@@ -1,8 +1,9 @@
 """The passage of letters that are claimed: a place among those at the relay, their bytes, the gate before their content, their end.
 
 - No task waits for a letter: a place that falls free, a signature that is made and the relay's last word each take it on a step.
-- Letters are composed when they get their place, so that no more bytes are kept than `AT_ONCE` letters a connection: one that is on
-  its way, one whose envelope goes with that one's end, and one for when the first has landed, which we hear of a moment later.
+- Letters are composed when the first of a few gets its place (`together`), so that no more bytes are kept than of those few and of
+  `AT_ONCE` letters a connection: one that is on its way, one whose envelope goes with that one's end, and one for when the first has
+  landed, which we hear of a moment later.
 - What landed is judged soon after, not within the transport's own work: judging frees a place, and that composes the next letter.
 """
 
@@ -14,13 +15,14 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
-from mailer.circulars.compose import Composed, compose, merge, sign
+from mailer.circulars.compose import Composed, merge, sign
 from mailer.circulars.frozen import Frozen
 from mailer.clock import Clock
 from mailer.delivery.allot import Line, Ways
 from mailer.delivery.claims import Claim
 from mailer.delivery.journal import Journal
 from mailer.delivery.judging import Judges
+from mailer.delivery.together import Together
 from mailer.delivery.turns import Told
 from mailer.errors import JournalError
 from mailer.transport.base import Envelope, Fate, Held, Rcpt, Result, Scope
@@ -128,6 +130,7 @@ class Passages:
         self.told: list[Told] = []
         self.partial = False
         self.failure: Exception | None = None
+        self._together = Together(desk.frozen)
         self._ended: list[tuple[_Passage, _End]] = []
         self._news = asyncio.Event()
         #: there is news for who waits when no more than so many fly
@@ -135,6 +138,8 @@ class Passages:
 
     def begin(self, claims: Sequence[Claim]) -> None:
         """Let letters go that are claimed."""
+        if not self.desk.frozen.signs:
+            self._together.announce(claims)
         for claim in claims:
             line = self.desk.ways.line(claim.relay)
             self.flying += 1
@@ -168,11 +173,12 @@ class Passages:
         desk, claim = self.desk, one.claim
         try:
             if rest := desk.ways.rests(claim):
+                self._together.forget(claim)
                 self.end(one, desk.judges.of(one.line.name).not_now(claim, rest))
                 return
             signer = desk.frozen.signer
             if signer is None:
-                self._post(one, compose(desk.frozen, claim.row))
+                self._post(one, self._together.take(claim))
                 return
             # in a thread, so that other letters need not wait for it
             merged = merge(desk.frozen, claim.row)
