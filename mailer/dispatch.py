@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.app import App
@@ -42,6 +42,7 @@ from mailer.engine.lock import HomeLock
 from mailer.errors import DatabaseError
 from mailer.homes import refuse_network
 from mailer.settings import Bounces, Settings
+from mailer.statements import Whole, straight
 from mailer.transport import access
 from mailer.transport.base import Transport
 from mailer.transport.pool import SmtpTransport
@@ -59,6 +60,13 @@ _LOOK_FOR_THE_DEAD = 2.0
 _WATCH = 0.25
 #: Snapshots kept in memory with their encoded enclosures.
 _KEPT = 4
+
+_HELD = Whole(
+    lambda _given: select(Circular.id).where(
+        or_(Circular.state == CircularState.PAUSED, Circular.state == CircularState.CANCELLED),
+        Circular.started_at.is_not(None),
+    )
+)
 
 #: Makes the transport of a relay; rehearsals and tests hand in their own.
 MakeTransport = Callable[[str], Transport]
@@ -176,13 +184,10 @@ class Sending:
 
     async def _watch(self) -> None:
         """See circulars that another process has paused or cancelled before their next content starts."""
-        held = select(Circular.id).where(
-            Circular.state.in_((CircularState.PAUSED, CircularState.CANCELLED)), Circular.started_at.is_not(None)
-        )
         while True:
             try:
                 async with self.app.database.read() as session:
-                    self._brakes.held = set(await session.scalars(held))
+                    self._brakes.held = {circular for (circular,) in await straight(session, _HELD.read)}
             except DatabaseError as error:  # a moment's trouble must not leave pauses unseen from then on
                 log.warning("watch-failed", extra={"reason": str(error)})
             await asyncio.sleep(_WATCH)

@@ -9,30 +9,24 @@ import datetime as dt
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import zip_longest
+from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Select, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.database import Sessions, after_commit
-from mailer.delivery import account
+from mailer.delivery import account, turns
 from mailer.delivery.account import Change
 from mailer.delivery.claims import Claim, NoLongerDue, Run, claim, nothing_lapses
 from mailer.delivery.due import WAITING, Waiting, Wanted, waiting
 from mailer.delivery.forecast import IN_TIME
 from mailer.delivery.models import Attempt, Batch
-from mailer.delivery.settling import (
-    any_under_way,
-    doubt,
-    given_up,
-    is_cancelled,
-    settle_batch,
-    settle_circular,
-)
-from mailer.delivery.turns import Told, begin, write_down
+from mailer.delivery.settling import doubt, given_up, is_cancelled, settle_batch, settle_circular
+from mailer.delivery.turns import Told
 from mailer.delivery.waking import Waking
-from mailer.statements import straight
+from mailer.statements import Whole, moment, straight
 from mailer.wake import Call
 
 
@@ -64,59 +58,38 @@ class Batches:
         self._last = 0
         self._no_longer_due = no_longer_due
         self._watch, self._waking = watch, waking
+        #: circulars whose letters are to have left by a time
+        self._timed: set[int] = set()
 
     # --- who may work at what -------------------------------------------------------------------------------------
 
     async def due(self, now: dt.datetime, limit: int, skip: Collection[str]) -> list[Call]:
         """Unfinished batches that nobody works at and that are due; circulars take turns, so that none waits behind a large one."""
-        stale = now - self._lease
-        place = func.row_number().over(partition_by=Batch.circular_id, order_by=Batch.no).label("place")
-        waiting = (
-            select(Batch.circular_id, Batch.no, place)
-            .join(Circular, Circular.id == Batch.circular_id)
-            .where(
-                Circular.state == CircularState.SENDING,
-                Circular.held_why.is_(None),
-                Batch.done_at.is_(None),
-                or_(Batch.beat.is_(None), Batch.beat < stale),
-                or_(Batch.next_at.is_(None), Batch.next_at <= now),
-            )
-        ).subquery()
         async with self._sessions.read() as session:
-            rows = await session.execute(
-                select(waiting.c.circular_id, waiting.c.no)
-                .where(waiting.c.place <= limit + len(skip))
-                .order_by(waiting.c.place, waiting.c.circular_id)
+            found = await straight(
+                session,
+                lambda wire: _WAITING.read(wire, stale=now - self._lease, now=now, most=limit + len(skip)),
             )
-            found = [(circular, batch) for circular, batch in rows]
         calls: dict[int, list[Call]] = {}
-        for circular, batch in found:
+        for _, circular, batch in sorted(found):
             if (call := call_for(circular, batch)).key not in skip:
                 calls.setdefault(circular, []).append(call)
         if self._waking is not None:
             for one in await self._waking.asleep(list(calls), now):
                 del calls[one]
         order = sorted(calls, key=lambda circular: (circular <= self._last, circular))
-        turns = [
+        ordered = [
             call for together in zip_longest(*(calls[circular] for circular in order)) for call in together if call
         ]
-        if chosen := turns[:limit]:
+        if chosen := ordered[:limit]:
             self._last = int(chosen[-1].args["circular"])
         return chosen
 
     async def next_due(self) -> dt.datetime | None:
         """When the earliest batch that waits, and that nobody holds, falls due."""
         async with self._sessions.read() as session:
-            return await session.scalar(
-                select(func.min(Batch.next_at))
-                .join(Circular, Circular.id == Batch.circular_id)
-                .where(
-                    Circular.state == CircularState.SENDING,
-                    Circular.held_why.is_(None),
-                    Batch.done_at.is_(None),
-                    Batch.beat.is_(None),  # a run that could not even let go of it holds it until its lease is over
-                )
-            )
+            ((earliest,),) = await straight(session, _NEXT.read)
+        return moment(earliest)
 
     async def take(self, circular: int, batch: int, *, owner: str, boot: str, now: dt.datetime) -> Run | None:
         """Make this process's run the batch's run.
@@ -125,21 +98,20 @@ class Batches:
             The run; None: the batch is done or held, or another run shows signs of life.
         """
         async with self._sessions.write() as session:
-            row = await session.get(Batch, (circular, batch), with_for_update=True)
-            state = await session.scalar(select(Circular.state).where(Circular.id == circular))
-            if row is None or row.done_at is not None or state != CircularState.SENDING:
+            stale = now - self._lease
+            made = await straight(
+                session,
+                partial(turns.take, circular=circular, batch=batch, owner=owner, boot=boot, now=now, stale=stale),
+            )
+            if made is None:
                 return None
-            if row.beat is not None and row.beat >= now - self._lease:
-                return None
-            row.run, row.beat, row.owner = row.run + 1, now, owner
-            run = Run(circular, batch, row.run, owner, boot)
-            await self._doubt_older(session, run, now)
-            return run
+            if made.under_way:
+                await self._doubt_older(session, made.run, now)
+            (self._timed.add if made.timed else self._timed.discard)(circular)
+            return made.run
 
     async def _doubt_older(self, session: AsyncSession, run: Run, now: dt.datetime) -> None:
         """Rows that an older run left `sending` become uncertain, never queued; its own late results may still settle them."""
-        if not await any_under_way(session, run.circular, run.batch):
-            return
         rows = await session.execute(
             select(Recipient, Attempt)
             .join(Attempt, Attempt.id == Recipient.attempt_id)
@@ -186,7 +158,7 @@ class Batches:
             Fenced: a newer run has the batch; *told* is recorded all the same.
         """
         async with self._sessions.write(alongside=True) as session:
-            due = await straight(session, partial(begin, run=run, told=told, wanted=wanted, now=now, late=again))
+            due = await straight(session, partial(turns.begin, run=run, told=told, wanted=wanted, now=now, late=again))
             if due is not None:
                 self._tell(session, run, told)
                 if not due:
@@ -226,16 +198,16 @@ class Batches:
         *not_before* is the relay's word: it is closed, or its pace allows nothing, until then; *everywhere*: for the whole circular.
         """
         async with self._sessions.write() as session:
-            row = await session.get(Batch, (run.circular, run.batch), with_for_update=True)
-            fenced = row is None or row.run != run.number
-            await self._note(session, run, told, now)
-            if row is None:
+            settled = await straight(session, partial(turns.leave, run=run, told=told, now=now, not_before=not_before))
+            self._tell(session, run, told)
+            if settled is None:
                 return
-            if not fenced:
-                row.beat, row.owner = None, None
-                await self._put_back(session, run, now)
-            await settle_batch(session, row, now, not_before=not_before)
-            await settle_circular(session, run.circular, now)
+            if not settled:
+                row = await session.get_one(Batch, (run.circular, run.batch))
+                if row.run == run.number:
+                    await self._put_back(session, run, now)
+                await settle_batch(session, row, now, not_before=not_before)
+                await settle_circular(session, run.circular, now)
             if not_before is not None and everywhere:  # what holds for this batch holds for those that nobody works at
                 await session.execute(
                     update(Batch)
@@ -250,7 +222,12 @@ class Batches:
                 )
 
     async def spread(self, circular: int, now: dt.datetime) -> float | None:
-        """The circular's own pace in letters a minute, where its letters are to be spread until a time; None: it has none."""
+        """The circular's own pace in letters a minute, where its letters are to be spread until a time; None: it has none.
+
+        Of circulars whose batches were taken.
+        """
+        if circular not in self._timed:
+            return None
         async with self._sessions.read() as session:
             until = await session.scalar(select(Circular.finish_by).where(Circular.id == circular))
             if until is None or until <= now:
@@ -265,8 +242,6 @@ class Batches:
     @staticmethod
     async def _put_back(session: AsyncSession, run: Run, now: dt.datetime) -> None:
         """What is still under way for a run that ends goes back to the queue, no try counted."""
-        if not await any_under_way(session, run.circular, run.batch):
-            return
         rows = await session.execute(
             select(Recipient, Attempt)
             .join(Attempt, Attempt.id == Recipient.attempt_id)
@@ -307,8 +282,39 @@ class Batches:
         """Record what a run met that has no batch any more, or whose turn failed: a part of it may have been told."""
         if told:
             cancelled = await is_cancelled(session, run.circular)
-            await straight(session, partial(write_down, run=run, told=told, now=now, late=True, cancelled=cancelled))
+            await straight(
+                session, partial(turns.write_down, run=run, told=told, now=now, late=True, cancelled=cancelled)
+            )
             self._tell(session, run, told)
+
+
+_GOES_ON = (Circular.state == CircularState.SENDING, Circular.held_why.is_(None), Batch.done_at.is_(None))
+
+
+def _waiting() -> Select[Any]:
+    """Batches that wait: which of its circular's it is, from 1, its circular, and its number."""
+    place = func.row_number().over(partition_by=Batch.circular_id, order_by=Batch.no).label("place")
+    waiting = (
+        select(place, Batch.circular_id, Batch.no)
+        .join(Circular, Circular.id == Batch.circular_id)
+        .where(
+            *_GOES_ON,
+            or_(Batch.beat.is_(None), Batch.beat < bindparam("stale")),
+            or_(Batch.next_at.is_(None), Batch.next_at <= bindparam("now")),
+        )
+    ).subquery()
+    return select(waiting).where(waiting.c.place <= bindparam("most"))
+
+
+_WAITING = Whole(lambda _given: _waiting())
+_NEXT = Whole(
+    lambda _given: (
+        select(func.min(Batch.next_at))
+        .join(Circular, Circular.id == Batch.circular_id)
+        # a run that could not even let go of it holds it until its lease is over
+        .where(*_GOES_ON, Batch.beat.is_(None))
+    )
+)
 
 
 def call_for(circular: int, batch: int) -> Call:

@@ -14,7 +14,7 @@ from mailer.delivery.account import Change
 from mailer.delivery.due import WAITING
 from mailer.delivery.models import Attempt, Batch
 from mailer.register import chain
-from mailer.statements import Ready, Whole, Wire, straight
+from mailer.statements import Ready, Whole, Wire
 
 _CANCELLED = "the circular was cancelled"
 
@@ -38,9 +38,9 @@ async def settle_batch(
     row.next_at = max(filter(None, (earliest, not_before)), default=None) if count else None
 
 
-async def any_under_way(session: AsyncSession, circular_id: int, batch: int) -> bool:
+def under_way(wire: Wire, circular_id: int, batch: int) -> bool:
     """Whether anything of a batch is `sending`: as a rule nothing is, where a run begins or ends."""
-    return await straight(session, lambda wire: bool(_UNDER_WAY.run(wire, circular=circular_id, batch=batch)))
+    return bool(_UNDER_WAY.run(wire, circular=circular_id, batch=batch))
 
 
 _UNDER_WAY = Ready(

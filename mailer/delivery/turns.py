@@ -1,4 +1,7 @@
-"""The first half of a turn as a series of statements: record what letters met, renew the batch's beat, look at what is due."""
+"""How a run takes its batch, works at it turn by turn, and lets go of it, each as one series of statements.
+
+Of a turn this is the first half: record what letters met, renew the batch's beat, look at what is due. `claims.claim` is the second.
+"""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -7,15 +10,29 @@ from typing import cast
 
 from sqlalchemy import Table, bindparam, case, func, select, update
 
-from mailer.circulars.models import Circular, Letter
+from mailer.circulars.models import IS_OPEN, Circular, Letter, Recipient
 from mailer.circulars.states import CircularState
 from mailer.delivery import account
 from mailer.delivery.account import Change
 from mailer.delivery.claims import Claim, Due, Run, look
 from mailer.delivery.due import Wanted
 from mailer.delivery.models import Attempt, Batch
-from mailer.delivery.settling import given_up, still_open
-from mailer.statements import Many, Ready, Wire, pack
+from mailer.delivery.settling import given_up, still_open, under_way
+from mailer.statements import Many, Ready, Whole, Wire, moment, pack
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A batch's new run.
+
+    Attributes:
+        under_way: something of it is `sending`, for an older run.
+        timed: the circular's letters are to have left by a time.
+    """
+
+    run: Run
+    under_way: bool
+    timed: bool
 
 
 @dataclass(slots=True)
@@ -38,6 +55,47 @@ class Told:
     size: int = 0
     seconds: float | None = None
     place: tuple[int, int] | None = None
+
+
+def take(
+    wire: Wire, *, circular: int, batch: int, owner: str, boot: str, now: dt.datetime, stale: dt.datetime
+) -> Taken | None:
+    """Make a run of *owner*'s the batch's run; None: it is done or held, or another run has shown a sign of life since *stale*."""
+    found = _STANDS.run(wire, circular=circular, batch=batch, stale=stale)
+    if not found:
+        return None
+    number, done, alive, state, timed = found[0]
+    if done or alive or state != CircularState.SENDING:
+        return None
+    _TAKE.run(wire, b_circular=circular, b_no=batch, b_run=number + 1, b_beat=now, b_owner=owner)
+    run = Run(circular, batch, number + 1, owner, boot)
+    return Taken(run, under_way=under_way(wire, circular, batch), timed=bool(timed))
+
+
+def leave(
+    wire: Wire, *, run: Run, told: Sequence[Told], now: dt.datetime, not_before: dt.datetime | None
+) -> bool | None:
+    """Record *told*, let go of the batch, and write when it falls due again, or that it is done.
+
+    Returns:
+        Whether that is all; False: something of it is still under way, or the circular's own state has to change; None: there is no batch.
+    """
+    found = _TAKEN.run(wire, circular=run.circular, batch=run.batch)
+    # a turn that failed may have told a part of it
+    cancelled = bool(found) and found[0][1] == CircularState.CANCELLED
+    write_down(wire, run=run, told=told, now=now, late=True, cancelled=cancelled)
+    if not found:
+        return None
+    number, state = found[0]
+    ours = number == run.number
+    if ours:
+        _FREE.run(wire, b_circular=run.circular, b_no=run.batch)
+    ((count, earliest),) = _OPEN.read(wire, circular=run.circular, batch=run.batch, now=now)
+    next_at = max(filter(None, (moment(earliest), not_before)), default=None) if count else None
+    _SETTLE.run(wire, b_circular=run.circular, b_no=run.batch, b_done=None if count else now, b_next=next_at)
+    open_batches = _UNFINISHED.run(wire, circular=run.circular)[0][0]
+    settled = state != (CircularState.SENT if open_batches else CircularState.SENDING)
+    return settled and not (ours and under_way(wire, run.circular, run.batch))
 
 
 def begin(
@@ -77,6 +135,43 @@ _TAKEN = Ready(
         .join(Circular, Circular.id == Batch.circular_id)
         .where(Batch.circular_id == bindparam("circular"), Batch.no == bindparam("batch"))
         .with_for_update(of=Batch)
+    )
+)
+_STANDS = Ready(
+    lambda _given: (
+        select(
+            Batch.run,
+            Batch.done_at.is_not(None),
+            case((Batch.beat >= bindparam("stale"), 1), else_=0),
+            Circular.state,
+            Circular.finish_by.is_not(None),
+        )
+        .join(Circular, Circular.id == Batch.circular_id)
+        .where(Batch.circular_id == bindparam("circular"), Batch.no == bindparam("batch"))
+        .with_for_update(of=Batch)
+    )
+)
+_THIS = (_B.c.circular_id == bindparam("b_circular"), _B.c.no == bindparam("b_no"))
+_TAKE = Ready(
+    lambda _given: (
+        update(_B).where(*_THIS).values(run=bindparam("b_run"), beat=bindparam("b_beat"), owner=bindparam("b_owner"))
+    )
+)
+_FREE = Ready(lambda _given: update(_B).where(*_THIS).values(beat=None, owner=None))
+_SETTLE = Ready(
+    lambda _given: update(_B).where(*_THIS).values(done_at=bindparam("b_done"), next_at=bindparam("b_next"))
+)
+#: How many recipients of a batch are open, and when the first of them falls due.
+_OPEN = Whole(
+    lambda _given: select(
+        func.count(), func.min(func.coalesce(Recipient.next_at, bindparam("now", type_=Recipient.next_at.type)))
+    ).where(Recipient.circular_id == bindparam("circular"), Recipient.batch == bindparam("batch"), IS_OPEN)
+)
+_UNFINISHED = Ready(
+    lambda _given: (
+        select(func.count())
+        .select_from(Batch)
+        .where(Batch.circular_id == bindparam("circular"), Batch.done_at.is_(None))
     )
 )
 _BEAT = Ready(
