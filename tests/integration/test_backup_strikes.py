@@ -48,25 +48,35 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | N
 
 def _struck(strike: Callable[[], None], *arguments: Any, **options: Any) -> int:
     """Restore in a process of its own, in which *strike* sees to its death; the signal that it died of, or 0 at its end."""
+    return _dies(strike, lambda: asyncio.run(restore(*arguments, clock=SystemClock(), by="anna", **options)))
+
+
+def _dies(strike: Callable[[], None], work: Callable[[], object]) -> int:
     child = os.fork()
     if child == 0:
         try:
             strike()
-            asyncio.run(restore(*arguments, clock=SystemClock(), by="anna", **options))
+            work()
         finally:
             os._exit(0)
     return os.WTERMSIG(os.waitpid(child, 0)[1])
 
 
-def _at(event: str, path: Path, number: int = 1) -> Callable[[], None]:
-    """Death at the so-manieth time that Python is about to do *event* with something of that name, as its audit events tell."""
+def _at(event: str, path: Path, number: int = 1, *, holds: str = "") -> Callable[[], None]:
+    """Death when Python is about to do *event*, for the so-manieth time, with a name that begins with *path* and holds a word.
+
+    Python tells of it by its audit events, of which a rename names its target second.
+    """
 
     def strike() -> None:
         seen = 0
 
         def hook(what: str, given: tuple[Any, ...]) -> None:
             nonlocal seen
-            if what == event and str(given[1 if event == "os.rename" else 0]).startswith(str(path)):
+            if what != event:
+                return
+            name = str(given[1 if event == "os.rename" else 0])
+            if name.startswith(str(path)) and holds in name:
                 seen += 1
                 if seen == number:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -143,6 +153,21 @@ def test_a_restore_killed_at_any_moment(kept: Path, database: str | None, tmp_pa
         if home.folder.exists():
             break
     _again(kept, home, database, lambda: None)
+
+
+def test_a_backup_killed_before_it_is_whole_is_none(kept: Path, tmp_path: Path) -> None:
+    """Killed before its manifest is there, it has no name, and what it has left is refused; the next one clears that away."""
+    home = Home(tmp_path / "home")
+    home.run("restore", str(kept), str(home.folder), expect=1)
+    strike = _at("open", tmp_path / ".again", holds="manifest")
+    assert _dies(strike, lambda: home.run("backup", str(tmp_path / "again"))) == signal.SIGKILL
+    assert not (tmp_path / "again").exists()
+    (half,) = tmp_path.glob(".again.*.part")
+    refused = home.run("restore", str(half), str(tmp_path / "new"), expect=2)
+    assert "it is no backup, or one that was broken off" in refused.stderr
+    home.run("backup", str(tmp_path / "again"))
+    assert not list(tmp_path.glob(".*.part"))
+    home.run("restore", str(tmp_path / "again"), str(tmp_path / "new"), expect=1)
 
 
 # --- no room, no rights ---------------------------------------------------------------------------------------------
