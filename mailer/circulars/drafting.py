@@ -197,6 +197,9 @@ async def _void(session: AsyncSession, circular: Circular, before: Document) -> 
         await rows.drop(session, circular.id)
         circular.approved_by = circular.approved_at = None
         circular.text_digest = circular.mailbox_digest = circular.lists_revision = None
+        if circular.finish_by is not None:
+            circular.finish_by = None
+            voided.append("the time until which its letters were to be spread")
     waived = await session.scalars(
         select(Waiver.finding).where(Waiver.circular_id == circular.id, Waiver.draft_digest == before.digest)
     )

@@ -137,7 +137,9 @@ async def summary(session: AsyncSession, circular: Circular, desk: Desk) -> Summ
         waivers=list(waivers),
         reminders=list(children),
         trouble=trouble,
-        finish_by=circular.finish_by and circular.finish_by.astimezone(ZoneInfo(desk.settings.calendar.timezone)),
+        finish_by=None
+        if circular.finish_by is None or circular.finished_at is not None
+        else circular.finish_by.astimezone(ZoneInfo(desk.settings.calendar.timezone)),
     )
 
 

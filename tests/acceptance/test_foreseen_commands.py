@@ -103,10 +103,15 @@ def test_letters_are_spread_until_a_time(home: Home, tmp_path: Path) -> None:
 
 
 def test_a_scheduled_circular_is_spread_too(home: Home) -> None:
-    """`schedule --finish-by` keeps the time with the circular; a later `schedule` without it takes it away."""
+    """`schedule --finish-by` keeps the time with the circular; a later `schedule` without it, or an update, takes it away."""
     home.run("circular", "approve", REFERENCE, by="bert")
-    done = home.run("circular", "schedule", REFERENCE, "--at", at(DAY), "--finish-by", at(DAY * 1.5), expect=4)
-    assert "3 letters, spread over about 11 hours; ready at about" in done.stdout
+    spread = ("circular", "schedule", REFERENCE, "--at", at(DAY), "--finish-by", at(DAY * 1.5))
+    assert "3 letters, spread over about 11 hours; ready at about" in home.run(*spread, expect=4).stdout
     assert "its letters are spread until" in home.run("circular", "show", REFERENCE).stdout
     home.run("circular", "schedule", REFERENCE, "--at", at(DAY), expect=4)
+    assert "spread" not in home.run("circular", "show", REFERENCE).stdout
+    home.run(*spread, expect=4)
+    (home.folder / "circulars" / "meeting" / "letter.en.md").write_text("Another text.\n", encoding="utf-8")
+    said = home.run("circular", "update", REFERENCE, "--folder", str(home.folder / "circulars" / "meeting")).stdout
+    assert "This voids the time until which its letters were to be spread." in said
     assert "spread" not in home.run("circular", "show", REFERENCE).stdout
