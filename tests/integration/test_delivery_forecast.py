@@ -24,8 +24,8 @@ from tests.support.relays import another, chosen, process, reached
 from tests.support.stage import open_stage, prepare
 
 SECOND, HOUR = dt.timedelta(seconds=1), dt.timedelta(hours=1)
-TWO = {"relay": ["main", "second"], "relays": {"main": {"recipients_per_day": 20}, "second": {"per_minute": 6}}}
-PAIRS = [[f"a{number}@org.example", f"b{number}@org.example"] for number in range(25)]
+TWO = {"relay": ["main", "second"], "relays": {"main": {"recipients_per_day": 10}, "second": {"per_minute": 6}}}
+PAIRS = [[f"a{number}@org.example", f"b{number}@org.example"] for number in range(5)]
 MIXED = [[f"office{number}@{'slow' if number % 3 else 'org'}.example"] for number in range(18)]
 ROUTED = Route(domains=["slow.example"], relay="second")
 
@@ -33,17 +33,17 @@ ROUTED = Route(domains=["slow.example"], relay="second")
 @pytest.mark.parametrize(
     ("settings", "mailboxes", "used", "spread", "words"),
     [
-        ({"relays": {"main": {"per_minute": 6}}}, addresses(16), {}, None, "about 3 minutes at 6 a minute"),
-        ({"relays": {"main": {"recipients_per_day": 20}}}, PAIRS, {}, None, "about 3 days at 20 addresses a day"),
+        ({"relays": {"main": {"per_minute": 6}}}, addresses(9), {}, None, "about 2 minutes at 6 a minute"),
+        ({"relays": {"main": {"recipients_per_day": 4}}}, PAIRS, {}, None, "about 3 days at 4 addresses a day"),
         (
-            {"relays": {"main": {"recipients_per_day": 60, "per_minute": 600}}},
-            addresses(90),
-            {3: 25, 5: 15},
+            {"relays": {"main": {"recipients_per_day": 20, "per_minute": 600}}},
+            addresses(30),
+            {3: 8, 5: 5},
             None,
-            "about 45 hours at 60 addresses a day (40 of them used)",
+            "about 45 hours at 20 addresses a day (13 of them used)",
         ),
         ({"pace": {"domains": {"slow.example": {"per_minute": 6}}}}, MIXED, {}, None, "at 6 a minute to slow.example"),
-        (TWO, addresses(36), {}, None, "about 3 minutes at 6 a minute"),
+        (TWO, addresses(26), {}, None, "about 3 minutes at 6 a minute"),
         (
             {"relays": {"main": {"per_minute": 60}, "second": {"per_minute": 4}}, "routes": {"slow": ROUTED}},
             MIXED,
@@ -85,17 +85,17 @@ async def test_the_forecast_is_what_sending_takes(
 async def test_beside_another_circular_too(sqlite_database: Database, clock: ManualClock, tmp_path: Path) -> None:
     """The small one of two that share a pace is foreseen to take twice as long as alone, and does."""
     app, small = await office(
-        sqlite_database, clock, tmp_path, addresses(30), chosen(relays={"main": {"per_minute": 60}})
+        sqlite_database, clock, tmp_path, addresses(18), chosen(relays={"main": {"per_minute": 60}})
     )
-    large = await another(app, tmp_path, [f"office{number}@many.example" for number in range(60)], "large")
+    large = await another(app, tmp_path, [f"office{number}@many.example" for number in range(30)], "large")
     alone = await _foreseen(app, small)
     await app.delivery.start(large, by="anna")
     seen = await _foreseen(app, small)
-    assert alone.takes == 24 * SECOND
-    assert seen.takes == 54 * SECOND
+    assert alone.takes == 12 * SECOND
+    assert seen.takes == 30 * SECOND
     assert "less than a minute at 60 a minute, shared with another circular" in seen.words(clock.now(), dt.UTC)
-    took = await _send(app, clock, {"main": MemoryTransport()}, small, letters=30)
-    assert abs(took - seen.takes) <= 15 * SECOND
+    took = await _send(app, clock, {"main": MemoryTransport()}, small, letters=18)
+    assert abs(took - seen.takes) <= 10 * SECOND
 
 
 async def test_closed_relays_are_told(sqlite_database: Database, clock: ManualClock, tmp_path: Path) -> None:
