@@ -43,7 +43,8 @@ async def of_draft(app: App, session: "AsyncSession", checked: "Checked") -> "tu
         seen = await of_letters(session, app.settings, document.sender, addresses, now=now)
     except SettingsError:
         return checked, None  # the check has told it
-    if (late := seen.too_late(now, zone, document.reply_by)) is not None:
+    past = document.reply_by is not None and document.reply_by < now.astimezone(zone).date()  # the check tells that
+    if not past and (late := seen.too_late(now, zone, document.reply_by)) is not None:
         where = document.where("reply_by" if "reply_by" in document.lines else "event.reply_by")
         found = Finding("leaves-too-late", Severity.WARNING, where, late, _REMEDY)
         order = list(Severity)
@@ -61,8 +62,8 @@ async def of_approved(app: App, circular_id: int, *, begin: dt.datetime | None =
     return _lines(seen, circular, begin or now, zone)
 
 
-async def before_sending(app: App, circular_id: int, finish_by: str | None) -> dt.datetime | None:
-    """The same for one that a person lets go now, as it would be spread until *finish_by*; that time.
+async def before_sending(app: App, circular_id: int, finish_by: str | None, *, told: bool = True) -> dt.datetime | None:
+    """The same for one that a person lets go now, as it would be spread until *finish_by*; that time. It is said where *told*.
 
     Raises:
         BadInput: it is no time, or it is over, or by then it can't be ready.
@@ -74,7 +75,7 @@ async def before_sending(app: App, circular_id: int, finish_by: str | None) -> d
         seen = await of_circular(
             session, app.settings, circular, now=now, finish_by=until or circular.finish_by, lifted=True
         )
-    for line in _lines(seen, circular, now, zone):
+    for line in _lines(seen, circular, now, zone) if told else ():
         context.err.print(line, markup=False, highlight=False, soft_wrap=True)
     return until
 

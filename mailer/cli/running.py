@@ -19,6 +19,8 @@ from mailer.transport.base import Fate
 #: A command that sends in place waits this long for what falls due next (a relay's back-off), and no longer.
 _PATIENCE = dt.timedelta(seconds=60)
 _LOOK = 0.2
+#: Looks at a circular that waits, before a follower takes that for the end: the word that it is held comes a moment later.
+_IDLE_LOOKS = 5
 
 #: States in a person's words, in the order in which they are told.
 IN_WORDS: dict[RecipientState, str] = {
@@ -117,6 +119,7 @@ async def progress_bar(delivery: Delivery, circular_id: int) -> AsyncIterator[No
 
 async def follow(app: App, circular_id: int) -> None:
     """Show the progress of a circular that another process sends, until nothing of it is due soon, or that process has ended."""
+    idle = 0
     async with progress_bar(app.delivery, circular_id):
         while True:
             alone = not await others_at_work(app, circular_id)  # before the rows, so that they hold its last word
@@ -124,7 +127,8 @@ async def follow(app: App, circular_id: int) -> None:
             if alone:
                 return
             waits = now.next_at is not None and now.next_at > app.clock.now() + dt.timedelta(seconds=5)
-            if now.state is not CircularState.SENDING or now.held_why or (waits and not _flying(now)):
+            idle = idle + 1 if waits and not _flying(now) else 0
+            if now.state is not CircularState.SENDING or now.held_why or idle > _IDLE_LOOKS:
                 return
             await asyncio.sleep(_LOOK)
 

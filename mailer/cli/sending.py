@@ -38,7 +38,8 @@ def send(
         from mailer.errors import HomeBusy
 
         circular_id, sender, letters, begun = await look(application, ident)
-        until = await foretelling.before_sending(application, circular_id, finish_by)
+        told = expect in {None, letters}  # else nothing will leave
+        until = await foretelling.before_sending(application, circular_id, finish_by, told=told)
         slept = begun and await _slept(application, circular_id)
         if slept or not begun:
             confirm(letters, expect, f"circular send {ident}")

@@ -90,8 +90,8 @@ class Forecast:
 
     def too_late(self, begin: dt.datetime, zone: dt.tzinfo, reply_by: dt.date | None) -> str | None:
         """That the last letter leaves when replies are due, or later, in words; None: it does not, as far as can be told."""
-        ready = self.ready(begin)
-        if ready is None or reply_by is None or ready.astimezone(zone).date() < reply_by:
+        ready = self.ready(begin) or begin
+        if reply_by is None or not self.letters or ready.astimezone(zone).date() < reply_by:
             return None
         by = f"{reply_by.day} {reply_by:%B %Y}"
         return f"the last letter would leave on {in_words(ready, zone)}, and replies are asked for by {by}"

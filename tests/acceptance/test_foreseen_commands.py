@@ -53,6 +53,7 @@ def test_it_is_told_from_the_check_to_the_sending(home: Home) -> None:
     assert (takes in scheduled, late in scheduled) == (True, True)
     home.variables.clear()
     assert "ready at" not in home.run("circular", "schedule", REFERENCE, "--at", at(DAY), expect=4).stdout
+    assert late in home.run("circular", "schedule", REFERENCE, "--at", at(4 * DAY), expect=4).stdout
 
 
 @pytest.mark.parametrize(

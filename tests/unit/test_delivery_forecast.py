@@ -107,3 +107,6 @@ def test_what_comes_too_late_for_replies_is_told() -> None:
     assert late == "the last letter would leave on 9 July 2006, 12:13, and replies are asked for by 9 July 2006"
     assert seen.too_late(BEGIN, ZURICH, dt.date(2006, 7, 10)) is None
     assert seen.too_late(BEGIN, ZURICH, None) is None
+    unpaced = forecast(load(3), {"main": Way("main")}, begin=BEGIN)
+    assert unpaced.too_late(BEGIN, ZURICH, dt.date(2006, 7, 7)) is not None
+    assert unpaced.too_late(BEGIN, ZURICH, dt.date(2006, 7, 8)) is None
