@@ -58,6 +58,10 @@ def import_(
     from mailer.register.changes import record
 
     async def work(app: "App") -> "Plan":
+        with _no_search_for_cycles():
+            return await work_through(app)
+
+    async def work_through(app: "App") -> "Plan":
         checked = service.check_file(file, app.roll)
         if dry_run:
             async with app.database.read() as session:
@@ -69,8 +73,7 @@ def import_(
                 await record(session, changes, by=app.by, at=app.clock.now(), source=_source(file))
             return plan
 
-    with _no_search_for_cycles():
-        plan = with_app(work)
+    plan = with_app(work)
     if form is Format.JSON:
         _print_json(plan, dry_run=dry_run)
     else:
