@@ -92,6 +92,13 @@ def _relay(key: Key, relay: Relay) -> Iterator[Problem]:
             f"letters and password would go to {relay.host} in clear text",
             'set tls = "starttls" or "implicit"; or, on a network that you trust, allow_clear_text = true',
         )
+    elif relay.tls is Tls.NONE and relay.username is not None and not is_loopback(relay.host):
+        yield Problem(
+            (*key, "username"),
+            f"the password goes to {relay.host} in clear text, for everybody on the way to read",
+            'set tls = "starttls" or "implicit", or do without a login',
+            stops=False,
+        )
     expected = _PORTS.get(relay.port)
     if expected and relay.tls not in {expected, Tls.NONE}:
         yield Problem(

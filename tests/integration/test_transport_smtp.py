@@ -1,6 +1,7 @@
 """The real transport against the rehearsal server: TLS, login, faults in every phase; the server's record is the truth."""
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,23 @@ async def test_a_wrong_certificate_holds_the_relay(tmp_path, tls, flaw):
     assert "certificate" in results[0].why
     assert server.received == []
     assert not any(each["kind"] == "auth" for each in server.events)
+
+
+@pytest.mark.parametrize("tls", [TlsMode.STARTTLS, TlsMode.IMPLICIT])
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
+async def test_tls_older_than_1_2_is_none(tmp_path, tls):
+    """A relay that knows TLS 1.1 at the most gets neither letter nor password."""
+    async with Server(Options(tls=tls, user="u", password="p", record_all=True)) as server:
+        old = server.context(None)
+        old.set_ciphers("DEFAULT:@SECLEVEL=0")
+        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+        transport = SmtpTransport("main", relay_to(server), home=tmp_path, clock=SystemClock())
+        results = await transport.send(envelope(), payload(), Account())
+        await transport.close()
+        await left_alone(server)
+    assert fates(results) == ["not-tried relay"]
+    assert any(event["kind"] == "tls" and event["error"] for event in server.events)
+    assert not any(event["kind"] == "auth" for event in server.events)
 
 
 async def test_stripped_starttls_is_a_failure_not_clear_text(tmp_path):

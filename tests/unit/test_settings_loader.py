@@ -280,7 +280,10 @@ def test_one_problem(tmp_path: Path, text: str, said: str):
 def test_clear_text_within_this_machine(tmp_path: Path, host: str):
     """Without TLS only this machine is allowed as relay, unless a setting says otherwise."""
     load(write(tmp_path, f'[relays.main]\nhost = "{host}"\ntls = "none"\n'), {})
-    load(write(tmp_path, '[relays.main]\nhost = "10.0.0.1"\ntls = "none"\nallow_clear_text = true\n'), {})
+    forced = '[relays.main]\nhost = "10.0.0.1"\ntls = "none"\nallow_clear_text = true\n'
+    assert load(write(tmp_path, forced), {}).warnings == ()
+    (warning,) = load(write(tmp_path, f"{forced}username = 'u'\npassword = 'p'\n"), {}).warnings
+    assert "main.username: the password goes to 10.0.0.1 in clear text" in warning
     assert "clear text" in problems(tmp_path, '[relays.main]\nhost = "localhost.example.org"\ntls = "none"\n')[0]
 
 
