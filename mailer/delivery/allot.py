@@ -353,6 +353,8 @@ class Ways:
         """Until when a letter that is claimed has to wait all the same: its relay, or a domain of it, has just said no to others."""
         if self.line(claim.relay).pace.refuses:
             return self.after_failure(claim) or self._clock.now()
+        if self.domains.calm:
+            return None
         known = [self.domains.rests(domain_of(target.address)) for target in claim.targets]
         return max(filter(None, known), default=None)
 

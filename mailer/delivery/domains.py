@@ -121,6 +121,11 @@ class Domains:
         for domain in [one for one, slowed in self._slowed.items() if now - slowed.last > _FORGOTTEN]:
             del self._slowed[domain]
 
+    @property
+    def calm(self) -> bool:
+        """No domain asks for a slower pace, or has lately."""
+        return not (self._slowed or self._streaks)
+
     def rests(self, domain: str) -> dt.datetime | None:
         """Until when a domain that has just asked for a slower pace gets no letter, claimed or not; None: it may get one."""
         slowed = self._slowed.get(domain)

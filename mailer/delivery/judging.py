@@ -202,6 +202,8 @@ class Judge:
 
     def _tell_domains(self, claim: Claim, results: Sequence[Result]) -> None:
         """What the letter says of its recipients' domains: one that asks for a slower pace gets it, one that takes it recovers."""
+        if self._domains.calm and all(one.scope is not Scope.DOMAIN for one in results):
+            return
         domains = {target.id: domain_of(target.address) for target in claim.targets}
         slow = {domains[one.recipient]: one for one in results if one.scope is Scope.DOMAIN}
         for domain, result in slow.items():
