@@ -1,7 +1,8 @@
 """Connections to one relay, and the queue of letters that wait for one.
 
 `post` only puts a letter into the queue; lanes (a connection each) take letters out of it, oldest first. So the lane decides when it
-takes the next letter: where the relay allows pipelining, as the present one's content leaves. A task opens a lane's connection; from
+takes the next letter: where the relay allows pipelining, as the present one's content leaves. A letter goes to a lane that rests
+before one that works may look ahead for it. A task opens a lane's connection; from
 then on the lane goes on as its relay speaks (`Wire.drive`), without a task's way through the event loop for each letter.
 
 - A lane is one connection, made when there is a letter for it, up to `relay.connections`. It ends after `letters_per_connection`
