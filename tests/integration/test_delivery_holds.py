@@ -14,6 +14,7 @@ from mailer.cli import running as commands
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery.pace import Pace
+from mailer.delivery.passage import AT_ONCE
 from mailer.errors import ChanceryError, DatabaseError
 from mailer.transport.base import Envelope, Rcpt
 from mailer.transport.memory import MemoryTransport
@@ -66,6 +67,32 @@ async def test_a_mended_relay_is_tried_at_once(database: Database, clock: Manual
     clock.advance(MINUTES)
     await send(app, circular, relay)
     assert set((await states(database, circular)).values()) == {"accepted"}
+
+
+async def test_a_relay_that_refuses_us_is_not_asked_by_every_letter_that_is_claimed(
+    sqlite_database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """After the first "not as this sender" only letters already at the relay meet it: the others go back untried, and all leave later."""
+    app, circular = await office(sqlite_database, clock, tmp_path, addresses(120))
+    asked = 0
+
+    def script(phase: Phase, _envelope: Envelope, _to: Rcpt | None) -> str | None:
+        nonlocal asked
+        refused = phase is Phase.MAIL and len(relay.received) >= 30
+        asked += refused
+        return REFUSED_SENDER if refused else None
+
+    relay = MemoryTransport(script, lanes=2)
+    async with running(app, relay) as made:
+        await made.delivery.start(circular, by="anna")
+        await made.work(until=lambda due: due is None or due > clock.now())
+        assert (await circular_row(sqlite_database, circular)).held_why
+        assert len(relay.received) < 40
+        assert asked <= 2 * AT_ONCE
+        relay.script = well
+        await made.delivery.resume(circular, by="anna")
+        await made.work(until=lambda due: due is None or due > clock.now())
+    assert sorted(one.recipients[0].address for one in relay.received) == sorted(one for (one,) in addresses(120))
 
 
 async def test_another_letters_success_does_not_lift_a_hold(
