@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.circulars.keys import Keys
 from mailer.circulars.models import Circular
+from mailer.circulars.states import CircularState
 from mailer.clock import Clock
 from mailer.database import Sessions
 from mailer.errors import NotAllowedNow, NotFound
@@ -64,6 +65,17 @@ def today(clock: Clock, settings: Settings) -> dt.date:
 def name_of(circular: Circular) -> str:
     """How a circular is called on screen: its reference, else the number of its draft."""
     return circular.reference or f"draft {circular.id}"
+
+
+def refuse_unapproved(circular: Circular) -> None:
+    """Nothing of a circular may leave before it is approved.
+
+    Raises:
+        NotAllowedNow: it is not.
+    """
+    if circular.state in {CircularState.DRAFT, CircularState.FREEZING}:
+        name = name_of(circular)
+        raise NotAllowedNow("it is not approved", where=name, remedy=f"`chancery circular approve {name}`")
 
 
 def refuse_held(circular: Circular) -> None:

@@ -37,7 +37,7 @@ def send(
         from mailer.cli import foretelling, running
         from mailer.errors import HomeBusy
 
-        circular_id, sender, letters, begun = await look(application, ident)
+        circular_id, sender, letters, begun = await look(application, ident, to_send=True)
         told = expect in {None, letters}  # else nothing will leave
         until = await foretelling.before_sending(application, circular_id, finish_by, told=told)
         slept = begun and await _slept(application, circular_id)
@@ -83,17 +83,19 @@ async def _slept(application: Any, circular_id: int) -> bool:
     return True
 
 
-async def look(application: Any, ident: str) -> tuple[int, str, int, bool]:
-    """Number, sender key, letters of a circular, and whether it has been started before."""
+async def look(application: Any, ident: str, *, to_send: bool = False) -> tuple[int, str, int, bool]:
+    """Number, sender key, letters of a circular, and whether it has been started before; *to_send*: it must be approved."""
     from sqlalchemy import func, select
 
-    from mailer.circulars.desk import find
+    from mailer.circulars.desk import find, refuse_unapproved
     from mailer.circulars.models import Letter
     from mailer.circulars.states import CircularState
     from mailer.delivery.routes import road_of
 
     async with application.database.read() as session:
         circular = await find(session, ident)
+        if to_send:
+            refuse_unapproved(circular)
         letters = await session.scalar(select(func.count()).where(Letter.circular_id == circular.id)) or 0
     road_of(application.settings, circular.sender)
     return circular.id, circular.sender, letters, circular.state == CircularState.SENDING

@@ -9,7 +9,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer import facts
-from mailer.circulars.desk import refuse_held
+from mailer.circulars.desk import refuse_held, refuse_unapproved
 from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import BEFORE_SENDING, CircularState, RecipientState, check_move
 from mailer.clock import Clock
@@ -113,6 +113,7 @@ class Delivery:
             circular = await _get(session, circular_id)
             letters = await session.scalar(select(func.count()).where(Letter.circular_id == circular_id)) or 0
             name = _name(circular)
+            refuse_unapproved(circular)
             if expect is not None and expect != letters:
                 raise BadInput(
                     f"{expect} letters were expected, and there are {letters}",
@@ -126,8 +127,6 @@ class Delivery:
                 await self._begin(session, circular, letters, by, now)
             elif circular.state == CircularState.PAUSED:
                 raise NotAllowedNow("it is paused", where=name, remedy=f"`chancery circular resume {name}`")
-            elif circular.state in {CircularState.DRAFT, CircularState.FREEZING}:
-                raise NotAllowedNow("it is not approved", where=name, remedy=f"`chancery circular approve {name}`")
             else:
                 raise NotAllowedNow(f"it is {circular.state.value} already", where=name)
             circular.finish_by = finish_by or circular.finish_by

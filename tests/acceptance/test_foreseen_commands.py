@@ -56,6 +56,14 @@ def test_it_is_told_from_the_check_to_the_sending(home: Home) -> None:
     assert late in home.run("circular", "schedule", REFERENCE, "--at", at(4 * DAY), expect=4).stdout
 
 
+def test_what_is_not_approved_is_told_before_its_number_of_letters(home: Home) -> None:
+    """`send` of a draft says that it is not approved, and how to do that, whatever number is given or none."""
+    for more in ((), ("--expect", "3")):
+        done = home.run("circular", "send", REFERENCE, *more, expect=2)
+        assert "it is not approved" in done.stderr
+        assert f"chancery circular approve {REFERENCE}" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -146,6 +146,7 @@ WRONG = [
     ("reply_by = 2006-07-14\n", "", "a reminder needs a day"),
     ("place = {", "follows = {}\nplace = {", "it names no letter"),
     ('template = "letter"', 'on_uncertain = "retry"', "'retry' is not known"),
+    ('template = "letter"', 'archive = "yes"', "true or false without quotes"),
     ('text = "reminder"', 'text = "../reminder"', "can't be the name of a text"),
 ]
 
