@@ -5,6 +5,7 @@
 """
 
 import binascii
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from mailer.mime.parts import COLUMNS, base64_lines
 
 #: what a hop may change at the start of a line
 _ALTERED = (b".", b"From ")
+_ALTERED_LATER = re.compile(rb"\n(?:\.|From )")
 _HEADS = {
     (
         kind,
@@ -162,9 +164,8 @@ def _quote(line: str) -> bytes:
             return encoded
     elif (  # binascii keeps all but the last line within the columns
         len(encoded) - encoded.rfind(b"\n") - 1 <= COLUMNS
-        and b"\n." not in encoded
-        and b"\nFrom " not in encoded
         and not encoded.startswith(_ALTERED)
+        and not _ALTERED_LATER.search(encoded)
     ):
         return encoded
     return b"\r\n".join(map(_tame, encoded.split(b"\r\n")))
