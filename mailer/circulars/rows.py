@@ -174,16 +174,19 @@ async def write_next(database: Sessions, circular_id: int, most: int = 1) -> int
     """Write the next planned batches as rows, at most *most*, in one transaction; the number of their letters, 0 when none is left."""
     written = 0
     async with database.write() as session:
-        here = PlanBatch.circular_id == circular_id
-        wanted = select(PlanBatch.run, PlanBatch.no, PlanBatch.letters).where(here).order_by(PlanBatch.no).limit(1)
-        for _ in range(most):
+        run = await session.scalar(select(PlanBatch.run).where(PlanBatch.circular_id == circular_id).limit(1))
+        # the whole key but its last term: without the run, the plans that are left would be sorted for each batch
+        own = (PlanBatch.circular_id == circular_id, PlanBatch.run == run)
+        wanted = select(PlanBatch.no, PlanBatch.letters).where(*own).order_by(PlanBatch.no).limit(1)
+        while run is not None and most > 0:
             found = (await session.execute(wanted.with_for_update())).first()
             if found is None:
                 break
             letters = json.loads(found.letters)
             await _insert(session, circular_id, found.no, letters)
-            await session.execute(delete(PlanBatch).where(here, PlanBatch.run == found.run, PlanBatch.no == found.no))
+            await session.execute(delete(PlanBatch).where(*own, PlanBatch.no == found.no))
             written += len(letters)
+            most -= 1
     return written
 
 
