@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailer.actions import Actions
 from mailer.app import App
 from mailer.circulars.frozen import Frozen
 from mailer.circulars.loading import load_frozen
@@ -372,35 +373,10 @@ def _build(
         return Ticker(
             app.database,
             app.clock,
-            _Actions(app, delivery),
+            Actions(app, delivery),
             fire_late=dt.timedelta(seconds=app.settings.calendar.fire_late),
             reconcile=reconcile,
             told=told,
         )
 
     return Sending(app, engine, delivery, handler, brakes, recovery, obstacles, archiving, make_ticker, lines)
-
-
-@dataclass(frozen=True)
-class _Actions:
-    """What schedules do when they fire."""
-
-    app: App
-    delivery: Delivery
-
-    async def start_sending(self, circular_id: int) -> None:
-        """Let an approved circular go; one that has gone stays as it is."""
-        async with self.app.database.read() as session:
-            state = await session.scalar(select(Circular.state).where(Circular.id == circular_id))
-        if state not in {CircularState.SENDING, CircularState.PAUSED, CircularState.SENT}:
-            await self.delivery.start(circular_id, by="ticker")
-
-    async def remind(self, parent_id: int, ordinal: int, organizations: Sequence[int]) -> int:
-        """Write a reminder's letters and let them go; again, it finishes what was begun."""
-        from mailer.circulars import service as circulars
-
-        made = await circulars.freeze_reminder(
-            self.app.database, self.app.clock, parent_id, ordinal, organizations, by="ticker"
-        )
-        await self.start_sending(made)
-        return made

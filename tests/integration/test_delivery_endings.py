@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from lists import contacts
 from lists.models import Contact
-from mailer import dispatch
+from mailer.actions import Actions
 from mailer.circulars import rows as circular_rows
 from mailer.clock import ManualClock
 from mailer.database import Database
@@ -112,7 +112,7 @@ async def test_a_reminder_being_written_stops_with_its_circular(
     monkeypatch.setattr(circular_rows, "write_next", interrupted)
     async with running(app, relay) as made:
         with suppress(ChanceryError):
-            await dispatch._Actions(app, made.delivery).remind(circular, 1, organizations)
+            await Actions(app, made.delivery).remind(circular, 1, organizations)
         await made.work(until=lambda due: due is None or due > clock.now())
     assert said
     assert relay.received == []
