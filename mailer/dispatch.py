@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailer import facts
 from mailer.actions import Actions
 from mailer.app import App
 from mailer.circulars.frozen import Frozen
@@ -34,7 +35,7 @@ from mailer.delivery.pace import Pace
 from mailer.delivery.recover import Recovered, Recovery, leaves_open
 from mailer.delivery.routes import road_of
 from mailer.delivery.send import Brakes, Sender
-from mailer.delivery.service import Delivery, epoch
+from mailer.delivery.service import Delivery
 from mailer.delivery.token_rows import TokenRows
 from mailer.delivery.tokens import Buckets, Tokens
 from mailer.delivery.waking import Waking
@@ -253,7 +254,7 @@ async def sending(
         lock.acquire(what=what, since=app.clock.now().isoformat(timespec="seconds"), by=app.by)
     try:
         async with app.database.read() as session:
-            this_epoch = await epoch(session)
+            this_epoch = await facts.epoch(session)
         recovery = Recovery(
             sessions=app.database,
             clock=app.clock,

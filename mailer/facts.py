@@ -38,3 +38,8 @@ async def drop(session: AsyncSession, name: str) -> None:
     """Forget a fact, in the caller's transaction; one that is not there is forgotten."""
     if (fact := await session.get(Fact, name)) is not None:
         await session.delete(fact)
+
+
+async def epoch(session: AsyncSession) -> str:
+    """The home's epoch; one that was never restored is in its first."""
+    return await get(session, EPOCH) or "1"

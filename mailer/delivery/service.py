@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailer import facts
 from mailer.circulars.desk import refuse_held, refuse_unapproved
 from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import BEFORE_SENDING, CircularState, RecipientState, check_move
@@ -74,11 +73,6 @@ class Progress:
 #: Why a doubtful recipient waits in the queue.
 _AGAIN = "a coordinator has it sent again"
 _UNDER_WAY = frozenset({RecipientState.QUEUED, RecipientState.SENDING, RecipientState.DEFERRED})
-
-
-async def epoch(session: AsyncSession) -> str:
-    """The home's epoch: it changes when a home is restored, so that journals of another time are not believed."""
-    return await facts.get(session, facts.EPOCH) or "1"
 
 
 class Delivery:
