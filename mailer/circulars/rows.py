@@ -259,8 +259,10 @@ async def digests_of_rows(
             mailbox.name,
             type_coerce(mailbox.role, String),
         )
+        # between: the index of batches has open recipients only, and without it each batch would look at all there are
+        .where(mailbox.letter_id.between(bindparam("first"), bindparam("last")))
         .where(mailbox.circular_id == circular_id, mailbox.batch == bindparam("no"))
-        .order_by(mailbox.id)
+        .order_by(mailbox.letter_id, mailbox.id)
     )
     digests, batch, taken = Digests(snapshot_digest), 0, 0
     while True:
@@ -269,7 +271,8 @@ async def digests_of_rows(
         if not rows:
             return digests, taken
         boxes: dict[int, list[list[Any]]] = {row[0]: [] for row in rows}
-        for one, letter_id, *box in await connection.execute(recipients, {"no": batch}):
+        among = {"no": batch, "first": min(boxes), "last": max(boxes)}
+        for one, letter_id, *box in await connection.execute(recipients, among):
             if one in added:
                 continue
             if one in before:

@@ -1,9 +1,10 @@
 """Approval: what it freezes, what stops it, and that a kill at any moment loses nothing."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from lists import contacts, organizations
 from lists.kinds import OrganizationKind
@@ -278,3 +279,22 @@ async def test_register_tells_the_road(database: Database, clock: ManualClock, f
     ]
     assert links[1].subject["text_digest"] == circular.text_digest
     assert (links[1].subject["letters"], links[1].subject["recipients"]) == (4, 5)
+
+
+async def test_digests_look_at_each_row_once(sqlite_database: Database, clock: ManualClock, folder: Folder):
+    """Letters and recipients of a batch are found by an index: what reading a batch back costs does not grow with the list."""
+    await seed(sqlite_database)
+    desk = desk_for(sqlite_database, clock)
+    number = (await service.new(desk, folder.path, by="ann")).id
+    assert (await service.approve(desk, number, by="ben")).stopped == ()
+    asked: list[tuple[str, Any]] = []
+    async with sqlite_database.read() as session:
+        connection = await session.connection()
+        made = connection.sync_connection
+        event.listen(made, "before_cursor_execute", lambda *said: asked.append((said[2], said[3])))
+        await rows.digests_of_rows(session, number, "")
+        read = [one for one in asked if "FROM letter" in one[0] or "FROM recipient" in one[0]]
+        assert len(read) > 2
+        for statement, parameters in read:
+            plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            assert not [row[3] for row in plan if row[3].startswith("SCAN")], statement
