@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -31,7 +31,7 @@ from mailer.register.models import Link
 from mailer.register.stored import moment, plain, stored
 
 _OUTCOMES = "outcomes"
-#: Letters whose bytes are made again at a time.
+#: Rows that are read, and letters whose bytes are made again, at a time.
 _TOGETHER = 500
 _SENDING, _QUEUED = RecipientState.SENDING.value, RecipientState.QUEUED.value
 _NOT_SETTLED = frozenset(state.value for state in OPEN)
@@ -95,11 +95,12 @@ async def _repeated(session: AsyncSession, circular: int) -> list[str]:
     )
     told: list[str] = []
     group: list[Row[Any]] = []
-    async for row in rows:
-        if group and row.r_id != group[0].r_id:
-            told += _of_recipient(group, circular)
-            group = []
-        group.append(row)
+    async for page in rows.partitions(_TOGETHER):
+        for row in page:
+            if group and row.r_id != group[0].r_id:
+                told += _of_recipient(group, circular)
+                group = []
+            group.append(row)
     told += _of_recipient(group, circular) if group else []
     told += await _without_recipient(session, circular)
     return told + await _of_attempts(session, circular) + await _of_letters(session, circular)
@@ -188,15 +189,20 @@ async def _without_recipient(session: AsyncSession, circular: int) -> list[str]:
 
 async def _of_letters(session: AsyncSession, circular: int) -> list[str]:
     """Letters whose own digest is not that of their last outcome with one."""
-    told = dict(await _sent(session, circular))
-    own = Letter.__table__.c
+    own, sent = Letter.__table__.c, _sent(circular).subquery()
+    begun = own.left_at.is_not(None)
     rows = await session.execute(
-        select(own.id, own.organization, own.sha256, stored(own.left_at)).where(own.circular_id == circular)
+        select(own.id, own.organization)
+        .outerjoin(sent, sent.c.letter_id == own.id)
+        .where(own.circular_id == circular)
+        .where(
+            (sent.c.sha256.is_not(None) & (own.sha256.is_distinct_from(sent.c.sha256) | ~begun))
+            | (~begun & own.sha256.is_not(None))
+        )
+        .order_by(own.id)
     )
     return [
-        f"letter {number} ({organization}): it names other bytes than its last outcome"
-        for number, organization, sha256, left in rows
-        if (number in told and (told[number], False) != (sha256, left is None)) or (left is None and sha256 is not None)
+        f"letter {number} ({organization}): it names other bytes than its last outcome" for number, organization in rows
     ]
 
 
@@ -260,34 +266,35 @@ async def _digests(session: AsyncSession, circular: int, said: Mapping[str, Any]
     added = await _added(session, circular)
     digests, letters = await digests_of_rows(session, circular, text, before, added)
     box = Recipient.__table__.c
-    people: dict[int, tuple[str, str]] = {}
     told = []
-    for one in await session.execute(
-        select(box.id, box.name, box.address, box.letter_id, stored(box.role), box.contact_id).where(
-            box.circular_id == circular
-        )
-    ):
-        if one.id not in added:
-            people[one.id] = (one.name, one.address)
-        elif tuple(one[1:]) != ("", added[one.id]["address"], added[one.id]["letter"], Role.TO.value, None):
-            told.append(f"recipient {one.id}: it is not the one that was added to its letter")
+    people, wrong = 0, dict(after)
+    boxes = select(box.id, box.name, box.address, box.letter_id, stored(box.role), box.contact_id)
+    async for page in (await session.stream(boxes.where(box.circular_id == circular))).partitions(_TOGETHER):
+        for one in page:
+            if one.id not in added:
+                people += 1
+                if one.id in wrong and wrong[one.id] == (one.name, one.address):
+                    del wrong[one.id]
+            elif tuple(one[1:]) != ("", added[one.id]["address"], added[one.id]["letter"], Role.TO.value, None):
+                told.append(f"recipient {one.id}: it is not the one that was added to its letter")
     own = Letter.__table__.c
-    places = await session.execute(
+    places = await session.stream(
         select(own.position, own.batch).where(own.circular_id == circular).order_by(own.position)
     )
-    if any((position, batch) != (no, (no - 1) // BATCH + 1) for no, (position, batch) in enumerate(places, 1)):
+    no, ordered = 0, True
+    async for some in places.partitions(_TOGETHER):
+        expected = [(no + step, (no + step - 1) // BATCH + 1) for step in range(1, len(some) + 1)]
+        ordered = ordered and [tuple(one) for one in some] == expected
+        no += len(some)
+    if not ordered:
         told.append("its letters are not in the order and the batches of the approval")
     if (digests.text, letters) != (said["text_digest"], said["letters"]):
         told.append(
             "its text, or a letter's organization, audience, form, language or fields, is not what was approved"
         )
-    if (digests.mailboxes, len(people)) != (said["mailbox_digest"], said["recipients"]):
+    if (digests.mailboxes, people) != (said["mailbox_digest"], said["recipients"]):
         told.append("its mailboxes are not those that were approved and the corrections that were recorded")
-    told += [
-        f"recipient {number}: its mailbox is not the one that it was corrected to"
-        for number, mailbox in after.items()
-        if people.get(number) != mailbox
-    ]
+    told += [f"recipient {number}: its mailbox is not the one that it was corrected to" for number in wrong]
     rest = rest_digest(plain(snapshot.not_addressed), str(snapshot.mailboxes_of), snapshot.batches)
     if (snapshot.composer, rest) != (said["composer"], said["rest_digest"]):
         told.append(
@@ -344,11 +351,11 @@ async def _bytes(session: AsyncSession, circular: int, keys: Keys | None) -> lis
         _ = frozen.signer
     except SettingsError:
         return []
-    sent = await _sent(session, circular)
     wrong: list[str] = []
-    for start in range(0, len(sent), _TOGETHER):
-        some = dict(sent[start : start + _TOGETHER])
-        letters = await session.execute(select(Letter.__table__).where(Letter.id.in_(some)))
+    sent = await session.stream(_sent(circular))
+    async for page in sent.partitions(_TOGETHER):
+        some = dict(page)
+        letters = await session.execute(select(Letter.__table__).where(Letter.id.in_(some)).order_by(Letter.id))
         wrong += [f"{one.id} ({one.organization})" for one in letters if not _same(frozen, one, some[one.id])]
     if not wrong:
         return []
@@ -356,14 +363,17 @@ async def _bytes(session: AsyncSession, circular: int, keys: Keys | None) -> lis
     return [f"the bytes of letter {', '.join(wrong[:3])}{more}, made again, are not those that were sent"]
 
 
-async def _sent(session: AsyncSession, circular: int) -> list[tuple[int, str]]:
-    """Letters whose content has left, and the digest that their last outcome with one names."""
-    rows = await session.execute(
-        select(Outcome.letter_id, Outcome.sha256)
-        .where(Outcome.circular_id == circular, Outcome.sha256.is_not(None))
-        .order_by(Outcome.link, Outcome.place)
+def _sent(circular: int) -> Select[Any]:
+    """Letters whose content has left, and the digest that their last outcome with one names; by number."""
+    latest = func.row_number().over(
+        partition_by=Outcome.letter_id, order_by=(Outcome.link.desc(), Outcome.place.desc())
     )
-    return sorted({letter: sha256 for letter, sha256 in rows if sha256 is not None}.items())
+    named = (
+        select(Outcome.letter_id, Outcome.sha256, latest.label("nth"))
+        .where(Outcome.circular_id == circular, Outcome.sha256.is_not(None))
+        .subquery()
+    )
+    return select(named.c.letter_id, named.c.sha256).where(named.c.nth == 1).order_by(named.c.letter_id)
 
 
 def _same(frozen: Frozen, letter: Row[Any], sha256: str) -> bool:
