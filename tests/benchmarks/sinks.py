@@ -21,6 +21,7 @@ class Took:
     Attributes:
         seconds: from the first MAIL to the last reply to a letter.
         letters_to: how many letters each address was sent.
+        digests: sha256 of the letter that each address was sent, where the sink was asked for it.
     """
 
     port: int
@@ -28,6 +29,7 @@ class Took:
     octets: int = 0
     seconds: float = 0.0
     letters_to: Counter[str] = field(default_factory=Counter)
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 def build(folder: Path) -> Path | None:
@@ -49,7 +51,7 @@ def sink(program: Path | None, folder: Path, slow: tuple[int, int] | None = None
     told = folder / "sink.txt"
     told.unlink(missing_ok=True)
     if program is None:
-        with _rehearsal(folder) as took:
+        with rehearsal(folder) as took:
             yield took
         return
     with subprocess.Popen([program, told, *map(str, slow or ())], stdout=subprocess.PIPE, text=True) as process:
@@ -67,11 +69,13 @@ def sink(program: Path | None, folder: Path, slow: tuple[int, int] | None = None
 
 
 @contextmanager
-def _rehearsal(folder: Path) -> Iterator[Took]:
+def rehearsal(folder: Path, *, hashes: bool = False) -> Iterator[Took]:
+    """The rehearsal server as a sink; *hashes*: it digests each letter, which takes it longer than most senders need."""
     port_file, record = folder / "port", folder / "record.jsonl"
     for file in (port_file, record):
         file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "mailer.rehearsal", "--no-hash", "--port-file", port_file, "--record", record]
+    command = [sys.executable, "-m", "mailer.rehearsal", "--port-file", port_file, "--record", record]
+    command += [] if hashes else ["--no-hash"]
     with subprocess.Popen(command) as process:
         try:
             while not (port_file.exists() and port_file.read_text().strip()):
@@ -88,3 +92,4 @@ def _rehearsal(folder: Path) -> Iterator[Took]:
         took.letters += 1
         took.octets += line["size"]
         took.letters_to.update(address for address, code in line["rcpts"] if code == 250)
+        took.digests.update((address, line["sha256"]) for address, code in line["rcpts"] if code == 250)

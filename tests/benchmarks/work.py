@@ -4,6 +4,7 @@ S is the letter alone, M has an enclosure of 300 KB, L one of 1 MB more.
 """
 
 import email
+import hashlib
 import json
 import os
 import random
@@ -16,6 +17,9 @@ from dataclasses import dataclass
 from email import policy
 from pathlib import Path
 
+from mailer.app import open_app
+from mailer.circulars import letter_files
+from mailer.settings_loader import load
 from tests.support.postgres import Server
 
 #: The installed command, beside the Python that runs this.
@@ -204,3 +208,13 @@ def claimed(home: Path) -> int:
     """How many letters the account of a home calls accepted."""
     counts = json.loads(chancery(home, "report", REFERENCE, "--format", "json"))["counts"]
     return int(counts["accepted"])
+
+
+async def made_again(home: Path) -> list[str]:
+    """The sha256 of each letter of a home that has left, made again from what its approval froze, where the account says the same.
+
+    By itself the account can't be compared with a sink: of enclosures it names their common digest, not that of each letter's octets.
+    """
+    async with open_app(home, load(home).settings, by="bench") as app, app.database.read() as session:
+        found = letter_files.read(session, 1, now=app.clock.now(), keys=app.keys)
+        return [hashlib.sha256(one.data).hexdigest() async for one in found if one.as_sent]

@@ -27,6 +27,12 @@ def test_the_benchmark_runs_and_counts(compiler: bool, tmp_path) -> None:
     assert [(row[3], row[-1]) for row in rows] == [("200", "1.00"), ("10", "1.00")]
     counted = "Counted at the sink: every letter of ours, once, in 1 of 1 rounds; the report says the same."
     assert done.stdout.count(counted) == 2
+    assert (
+        done.stdout.count(
+            "Hashed in a sending of its own: each letter that came has the sha256 of the one in the account, made again."
+        )
+        == 2
+    )
     assert "Peak memory: " in done.stdout
     if not compiler:
         assert "the rehearsal server (no C compiler found)" in done.stdout
