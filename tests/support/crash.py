@@ -116,7 +116,7 @@ class Count:
         lost: addresses that neither have their letter nor are in doubt.
         twice: addresses that the relay noted more than once.
         uncertain: addresses in doubt in the end.
-        worst: most that a single strike left in doubt.
+        worst: most that a single strike left in doubt: of what one process had claimed.
         starts: processes that were started.
     """
 
@@ -143,6 +143,16 @@ def rows(home: Home, question: str) -> list[tuple[Any, ...]]:
 def in_doubt(home: Home) -> int:
     """Addresses that are in doubt now."""
     return int(rows(home, "SELECT count(*) FROM recipient WHERE state = 'uncertain'")[0][0])
+
+
+def most_in_doubt(home: Home) -> int:
+    """Most addresses that are in doubt by one process's end: by whom they were claimed, for it may be a later start that finds out."""
+    found = rows(
+        home,
+        "SELECT count(*) FROM recipient JOIN attempt ON attempt.id = recipient.attempt_id"
+        " WHERE recipient.state = 'uncertain' GROUP BY attempt.owner",
+    )
+    return max((int(number) for (number,) in found), default=0)
 
 
 def _taken(noted: bytes) -> Counter[str]:
@@ -320,17 +330,14 @@ def sending(ground: Field, kind: str, strikes: int) -> Count:
     boot: str | None = None
     while count.strikes < strikes:
         home, since = ground.home(), ground.size
-        doubts = 0
         for _ in range(min(10, strikes - count.strikes)):
             running = start(home, "circular", "send", REFERENCE, "--expect", str(LETTERS), boot=boot)
             boot = STRIKES[kind](ground, home, running) or boot
             count.strikes, count.starts = count.strikes + 1, count.starts + 1
             running.end()
-            now = in_doubt(home)  # the doubts of the strike before, which this start has taken in
-            count.worst, doubts = max(count.worst, now - doubts), now
             if _is_sent(home):
                 break
-        _finish(home, count, doubts, boot)
+        _finish(home, count, boot)
         audit(home, ground.since(since), count)
     return count
 
@@ -339,15 +346,15 @@ def _is_sent(home: Home) -> bool:
     return bool(rows(home, "SELECT state FROM circular")[0][0] == "sent")
 
 
-def _finish(home: Home, count: Count, doubts: int, boot: str | None) -> None:
-    """A last start, without a strike, that has to end well."""
+def _finish(home: Home, count: Count, boot: str | None) -> None:
+    """A last start, without a strike, that has to end well; and what the strikes have left in doubt."""
     if not _is_sent(home):
         last = start(home, "circular", "send", REFERENCE, "--expect", str(LETTERS), boot=boot)
         count.starts += 1
         code = last.end()
         if code != (1 if in_doubt(home) else 0):
             count.wrong.append(f"the last start ends with {code}: {last.said[-2000:]}")
-    count.worst = max(count.worst, in_doubt(home) - doubts)
+    count.worst = max(count.worst, most_in_doubt(home))
 
 
 def together(ground: Field, server: Server, kind: str, strikes: int) -> Count:
@@ -360,7 +367,7 @@ def together(ground: Field, server: Server, kind: str, strikes: int) -> Count:
     template = asyncio.run(server.upgraded())
     office.make(ground.folder / f"shared{number}", LETTERS, settings=f'[database]\nurl = "{server.url(template)}"')
     while count.strikes < strikes:
-        home, since, doubts = ground.home(), ground.size, 0
+        home, since = ground.home(), ground.size
         home.variables[_URL] = server.url(server.new(template))
         pair = [start(home, "circular", "send", REFERENCE, "--expect", str(LETTERS))]
         _letters_leave(ground, pair[0])
@@ -375,13 +382,11 @@ def together(ground: Field, server: Server, kind: str, strikes: int) -> Count:
                 victim.strike(signal.SIGCONT)
             count.strikes, count.starts = count.strikes + 1, count.starts + 1
             victim.end()
-            now = in_doubt(home)
-            count.worst, doubts = max(count.worst, now - doubts), now
             if _is_sent(home):
                 break
         pair[0].end()
         count.starts += 1
-        _finish(home, count, doubts, None)
+        _finish(home, count, None)
         audit(home, ground.since(since), count)
     return count
 
