@@ -87,7 +87,8 @@ async def _repeated(session: AsyncSession, circular: int) -> list[str]:
     rows = await session.stream(
         select(*recipients, *outcomes, *attempts, *links)
         .select_from(Recipient.__table__)
-        .outerjoin(Outcome.__table__, (o.recipient_id == r.id) & (o.circular_id == circular))
+        # the sum keeps SQLite from going through all outcomes of the circular for each recipient
+        .outerjoin(Outcome.__table__, (o.recipient_id == r.id) & (o.circular_id + 0 == circular))
         .outerjoin(Attempt.__table__, a.id == o.attempt_id)
         .outerjoin(Link.__table__, (Link.chain == chain_of(circular)) & (Link.seq == o.link))
         .where((r.circular_id == circular) | o.place.is_not(None))
@@ -190,20 +191,23 @@ async def _without_recipient(session: AsyncSession, circular: int) -> list[str]:
 async def _of_letters(session: AsyncSession, circular: int) -> list[str]:
     """Letters whose own digest is not that of their last outcome with one."""
     own, sent = Letter.__table__.c, _sent(circular).subquery()
-    begun = own.left_at.is_not(None)
-    rows = await session.execute(
-        select(own.id, own.organization)
-        .outerjoin(sent, sent.c.letter_id == own.id)
-        .where(own.circular_id == circular)
-        .where(
-            (sent.c.sha256.is_not(None) & (own.sha256.is_distinct_from(sent.c.sha256) | ~begun))
-            | (~begun & own.sha256.is_not(None))
-        )
-        .order_by(own.id)
+    # Outer, and judged here: SQLite would else look through all digests for each letter.
+    told = await session.stream(
+        select(sent.c.sha256, own.id, own.organization, own.sha256, stored(own.left_at))
+        .select_from(sent)
+        .outerjoin(Letter.__table__, (own.id == sent.c.letter_id) & (own.circular_id == circular))
     )
-    return [
-        f"letter {number} ({organization}): it names other bytes than its last outcome" for number, organization in rows
-    ]
+    wrong = []
+    async for page in told.partitions(_TOGETHER):
+        wrong += [
+            (number, organization)
+            for said, number, organization, sha256, left in page
+            if number is not None and (said != sha256 or left is None)
+        ]
+    unsent = select(own.id, own.organization).where(own.left_at.is_(None), own.sha256.is_not(None))
+    wrong += [tuple(one) for one in await session.execute(unsent.where(own.circular_id == circular))]
+    what = "it names other bytes than its last outcome"
+    return [f"letter {number} ({organization}): {what}" for number, organization in sorted(set(wrong))]
 
 
 # --- what approval froze --------------------------------------------------------------------------------------------------
