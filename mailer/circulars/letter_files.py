@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Role
-from mailer.circulars.compose import LetterRow, compose, versions
+from mailer.circulars.compose import Composed, LetterRow, compose, versions
 from mailer.circulars.frozen import Frozen
 from mailer.circulars.keys import Keys
 from mailer.circulars.loading import load_frozen
@@ -38,12 +38,14 @@ class LetterFile:
         organization: whose it is.
         data: all of its octets.
         as_sent: they are those whose content last left; None: none has left.
+        others: sha256 of the octets of its other versions (`compose.versions`): most have none.
     """
 
     name: str
     organization: str
     data: bytes
     as_sent: bool | None
+    others: tuple[bytes, ...] = ()
 
 
 async def read(
@@ -85,7 +87,12 @@ def _file(frozen: Frozen, row: Letter, dated: dt.datetime, mailboxes: Mapping[st
         organization=row.organization,
         data=b"".join((made.payload.head, *made.payload.tail)),
         as_sent=None if row.left_at is None else made.sha256 == row.sha256,
+        others=tuple(_digest(one) for one in several if one is not made),
     )
+
+
+def _digest(made: Composed) -> bytes:
+    return hashlib.sha256(b"".join((made.payload.head, *made.payload.tail))).digest()
 
 
 def new_folder(out: Path | None, beneath: Path, name: str) -> Path:
@@ -126,7 +133,7 @@ async def leave(
         database: the circular's.
         circular_id: which.
         place: of `new_folder`.
-        taken: sha256 of all that the relay took; every one of them must be among the letters.
+        taken: sha256 of all that the relay took; every one of them must be a version of a letter.
         now: the date of letters that no relay was asked to take.
         keys: they are signed with.
 
@@ -146,6 +153,7 @@ async def leave(
             async for letter in read(session, circular_id, now=now, keys=keys):
                 _must(letter.as_sent is not False, "the bytes of its letter are not those that were sent", letter.name)
                 missing.discard(hashlib.sha256(letter.data).digest())
+                missing.difference_update(letter.others)
                 _write(beside / letter.name, letter.data)
                 count += 1
         _must(not missing, "the relay took something that is none of the letters", str(place))

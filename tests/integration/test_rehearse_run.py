@@ -109,6 +109,18 @@ async def test_a_corrected_mailbox_is_rehearsed_as_it_would_be_sent(
     assert await approved.states(database, number) == before
 
 
+async def test_colleagues_whose_addresses_are_not_alike(
+    sqlite_database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """A letter in two versions, one for addresses beyond ASCII, is rehearsed like any other and leaves one file."""
+    mailboxes = [["registry@first.example", "zoë@first.example"], ["office@second.example"]]
+    app, _ = await approved.office(sqlite_database, clock, tmp_path, mailboxes)
+    done = await rehearsed(app)
+    assert states(done) == ["accepted"] * 3
+    assert done.unwritten is None
+    assert done.letters == 2
+
+
 async def test_a_journal_elsewhere_is_left_alone(office: App, tmp_path: Path) -> None:
     """What a dead process has left in the home's journal folder waits for the home's own sending, wherever that folder is."""
     folder = tmp_path / "journals"
