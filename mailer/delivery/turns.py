@@ -4,6 +4,7 @@ Of a turn this is the first half: record what letters met, renew the batch's bea
 """
 
 import datetime as dt
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -119,7 +120,9 @@ def write_down(wire: Wire, *, run: Run, told: Sequence[Told], now: dt.datetime, 
         return
     changes = [change for one in told for change in one.changes]
     if late:
-        changes = still_open(wire, changes)
+        news = still_open(wire, changes)
+        if len(news) < len(changes):
+            told, changes = _not_told_before(wire, told, news), news
     if cancelled:
         changes = [given_up(change) for change in changes]
     account.write(wire, circular_id=run.circular, changes=changes, by="engine", at=now)
@@ -128,7 +131,17 @@ def write_down(wire: Wire, *, run: Run, told: Sequence[Told], now: dt.datetime, 
     _SET_LETTERS.write(wire, rows)
 
 
+def _not_told_before(wire: Wire, told: Sequence[Told], news: Sequence[Change]) -> list[Told]:
+    """Of *told*, what has *news* or whose attempt has no end yet: else an attempt would end twice, and a fruitless one count twice."""
+    letters = json.dumps([one.claim.letter for one in told])
+    open_ = {attempt for (attempt,) in _NOT_ENDED.read(wire, letters=letters)} | {change.attempt for change in news}
+    return [one for one in told if one.claim.attempt in open_]
+
+
 _L, _A, _B = (cast("Table", one.__table__) for one in (Letter, Attempt, Batch))
+_NOT_ENDED = Whole(
+    lambda given: select(_A.c.id).where(_A.c.letter_id.in_(given.numbers("letters")), _A.c.ended_at.is_(None))
+)
 _TAKEN = Ready(
     lambda _given: (
         select(Batch.run, Circular.state)

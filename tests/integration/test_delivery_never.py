@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mailer.delivery.models import Outcome
 from mailer.delivery.turns import Told
 from mailer.engine import embedded
 from mailer.errors import DatabaseError, HomeBusy
+from mailer.transport.base import Envelope, Rcpt
 from mailer.transport.memory import MemoryTransport
 from mailer.transport.verdict import Gone, Phase
 from tests.support.approved import (
@@ -40,6 +42,7 @@ from tests.support.runs import (
     begin,
     circular_row,
     copies,
+    faults,
     killed,
     told_of,
     well,
@@ -200,13 +203,57 @@ async def test_what_a_lost_commit_has_written_is_not_written_twice(
     app, circular = await office(database, clock, tmp_path, addresses(2))
     await app.delivery.start(circular, by="anna")
     batches, run, claims = await begin(app, circular)
-    told = [told_of(claim, RecipientState.ACCEPTED, clock.now()) for claim in claims]
+    taken, back = claims
+    told = [
+        told_of(taken, RecipientState.ACCEPTED, clock.now()),
+        replace(told_of(back, RecipientState.QUEUED, clock.now(), left=False), fruitless=True),
+    ]
     await batches.turn(run, told, NOTHING, now=clock.now())
+    clock.advance(dt.timedelta(seconds=2))
     await batches.turn(run, told, NOTHING, now=clock.now(), again=True)
+    clock.advance(dt.timedelta(seconds=2))
     await batches.leave(run, told, now=clock.now())
     async with database.read() as session:
         assert await session.scalar(select(func.count()).select_from(Outcome)) == 2
+        assert list(await session.scalars(select(Letter.fruitless).order_by(Letter.id))) == [0, 1]
+    assert list((await states(database, circular)).values()) == ["accepted", "queued"]
+    assert not [fault for fault in await faults(database) if "ended at another time" in fault]
+
+
+async def test_a_beat_that_is_cut_off_after_its_commit_does_not_end_attempts_twice(
+    database: Database, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose last letters land while its beat commits tells some twice; their attempts end when their outcome was recorded."""
+    app, circular = await office(database, clock, tmp_path, addresses(2))
+    beaten, held = asyncio.Event(), asyncio.Event()
+    turn = Batches.turn
+
+    async def cut_off(self: Batches, run: Run, told: Sequence[Told], wanted: Wanted, **named: Any) -> list[Claim]:
+        claims = await turn(self, run, told, wanted, **named)
+        if told and not wanted.any:
+            clock.advance(dt.timedelta(seconds=1))
+            beaten.set()
+            await asyncio.sleep(60)  # the commit is made, and its caller is cancelled before it hears of it
+        return claims
+
+    monkeypatch.setattr(Batches, "turn", cut_off)
+
+    async def one_waits(phase: Phase, _envelope: Envelope, to: Rcpt | None) -> None:
+        if phase is Phase.RCPT and to is not None and to.address.startswith("office002"):
+            held.set()
+            await beaten.wait()
+
+    relay = MemoryTransport(one_waits)
+    sent = asyncio.create_task(send(app, circular, relay))
+    await held.wait()
+    while not relay.received:  # noqa: ASYNC110 - the relay rings no bell
+        await asyncio.sleep(0.01)
+    while not beaten.is_set():
+        clock.advance(dt.timedelta(seconds=app.settings.delivery.lease / 6))
+        await asyncio.sleep(0.05)
+    await sent
     assert set((await states(database, circular)).values()) == {"accepted"}
+    assert await faults(database) == []
 
 
 async def test_a_claim_that_was_not_heard_of_goes_back(database: Database, clock: ManualClock, tmp_path: Path) -> None:

@@ -14,15 +14,14 @@ from mailer.circulars.states import CircularState
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery import resend
-from mailer.delivery.proof import chain_disagreements, chain_lines, chains
 from mailer.errors import BadInput, NotAllowedNow, NotFound
 from mailer.register.models import Link
-from mailer.register.verify import verify
 from mailer.reports.delivery import letter_lines
 from mailer.transport.base import Envelope, Rcpt
 from mailer.transport.memory import MemoryTransport
 from mailer.transport.verdict import Gone, Phase
 from tests.support.approved import addresses, again, letters, office, send, states
+from tests.support.runs import faults
 
 
 class _Relay:
@@ -48,12 +47,6 @@ async def _resend(app: App, circular: int, expect: int, letter: int | None = Non
 
 async def _add(app: App, circular: int, letter: int, address: str, why: str = "they asked") -> str:
     return await resend.add(app.database, app.clock, circular, letter, address, why=why, by="dora")
-
-
-async def _faults(database: Database) -> list[str]:
-    async with database.read() as session:
-        found = await verify(session, lines=chain_lines, disagreements=chain_disagreements, chains=chains)
-        return [str(fault) for fault in found.faults]
 
 
 async def _state(database: Database, circular: int) -> CircularState:
@@ -85,7 +78,7 @@ async def test_what_failed_is_sent_again_with_the_same_bytes(
     assert first == again_
     assert set((await states(database, circular)).values()) == {"accepted"}
     assert await _state(database, circular) is CircularState.SENT
-    assert await _faults(database) == []
+    assert await faults(database) == []
 
 
 async def test_the_register_says_who_had_it_sent_again(database: Database, clock: ManualClock, tmp_path: Path) -> None:
@@ -156,7 +149,7 @@ async def test_a_given_up_address_has_its_whole_time_again(
     await _resend(app, circular, expect=1)
     await again(app, relay.memory)
     assert await states(database, circular) == {"slow@x.example": "deferred"}
-    assert await _faults(database) == []
+    assert await faults(database) == []
 
 
 async def test_a_corrected_mailbox_is_used_only_while_nothing_has_left(
@@ -181,7 +174,7 @@ async def test_a_corrected_mailbox_is_used_only_while_nothing_has_left(
         "good@x.example": "accepted",
     }
     assert relay.reached() == {"new1@x.example": 1, "good@x.example": 1}
-    assert await _faults(database) == []
+    assert await faults(database) == []
 
 
 async def test_a_withheld_letter_goes_once_its_contact_is_right_again(
@@ -241,7 +234,7 @@ async def test_a_further_address_gets_the_letter_as_it_stands(
     assert [one.added for one in line.recipients] == ["", "dora: asked by telephone"]
     assert (entry.by, entry.subject["address"], entry.subject["why"]) == ("dora", "New@x.example", "asked by telephone")
     assert await _state(database, circular) is CircularState.SENT
-    assert await _faults(database) == []
+    assert await faults(database) == []
 
 
 async def test_a_further_address_of_a_withheld_letter_is_named_in_its_heading(
@@ -258,7 +251,7 @@ async def test_a_further_address_of_a_withheld_letter_is_named_in_its_heading(
     await again(app, relay.memory)
     assert await states(database, circular) == {"ended@x.example": "withheld", "new@x.example": "accepted"}
     assert b"To: new@x.example" in relay.memory.received[0].data
-    assert await _faults(database) == []
+    assert await faults(database) == []
 
 
 @pytest.mark.parametrize(
@@ -323,7 +316,7 @@ async def test_an_added_recipient_that_was_changed_is_named(
     app, circular = await office(database, clock, tmp_path, addresses(2))
     await send(app, circular, _Relay().memory)
     await _add(app, circular, (await letters(database, circular))[0].id, "new@x.example")
-    assert await _faults(database) == []
+    assert await faults(database) == []
     async with database.write() as session:
         await session.execute(update(Recipient).where(Recipient.address == "new@x.example").values(**change))
-    assert any("not the one that was added" in fault for fault in await _faults(database))
+    assert any("not the one that was added" in fault for fault in await faults(database))

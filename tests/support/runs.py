@@ -20,7 +20,9 @@ from mailer.delivery.claims import Claim, Run
 from mailer.delivery.due import Wanted
 from mailer.delivery.journal import SUFFIX, boot_id
 from mailer.delivery.models import Batch
+from mailer.delivery.proof import chain_disagreements, chain_lines, chains
 from mailer.delivery.turns import Told
+from mailer.register.verify import verify
 from mailer.transport.base import Envelope, Rcpt
 from mailer.transport.memory import MemoryTransport
 from mailer.transport.verdict import Phase
@@ -86,6 +88,13 @@ async def circular_row(database: Database, number: int) -> Circular:
     """A circular as it stands."""
     async with database.read() as session:
         return await session.get_one(Circular, number)
+
+
+async def faults(database: Database) -> list[str]:
+    """What `register verify` finds."""
+    async with database.read() as session:
+        found = await verify(session, lines=chain_lines, disagreements=chain_disagreements, chains=chains)
+        return [str(fault) for fault in found.faults]
 
 
 async def count_of_runs(database: Database) -> int:
