@@ -272,6 +272,7 @@ class _BatchRun:
             claims: list[Claim] = []
             try:
                 claims = await self._insist(told, made.wanted, fence[0])
+                self._of.recorded(told)
             except Fenced:
                 self._of.recorded(told)
                 self._exhausted = True
@@ -282,7 +283,6 @@ class _BatchRun:
                 raise
             finally:
                 await self._ways.settle(made, self._run, claims)
-            self._of.recorded(told)
             half = self._lease / 2
             self._fence_wall, self._fence_running = fence[0] + half, fence[1] + half.total_seconds()
             self._claimed += len(claims)

@@ -387,8 +387,21 @@ def together(ground: Field, server: Server, kind: str, strikes: int) -> Count:
         pair[0].end()
         count.starts += 1
         _finish(home, count, None)
+        _bury(home, count)
         audit(home, ground.since(since), count)
     return count
+
+
+def _bury(home: Home, count: Count) -> None:
+    """A start that takes in the journal of a victim that was struck after the other had looked for the dead a last time."""
+    left = list((home.folder / "journal").glob("*.flight"))
+    if left:
+        last = start(home, "serve")
+        count.starts += 1
+        wait_for(lambda: last.ended or f"Serving {home.folder}" in last.said, "the journals to be taken in")
+        last.strike(signal.SIGTERM)
+        if code := last.end():
+            count.wrong.append(f"the start that buries ends with {code}: {last.said[-2000:]}")
 
 
 # --- striking while rows and tables are made ----------------------------------------------------------------------
