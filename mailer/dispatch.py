@@ -161,7 +161,6 @@ class Sending:
 
     async def work(self, *, until: Callable[[dt.datetime | None], bool] | None = None) -> None:
         """Send until stopped, or until *until* says that it is enough (see `Embedded.work`)."""
-        await self._obstacles.begin()
         watchers = [asyncio.create_task(self._watch())]
         if not self.app.database.sqlite:
             watchers.append(asyncio.create_task(self._look_for_the_dead()))
@@ -212,11 +211,13 @@ class Sending:
         """Take in the journals of processes that died beside us: they know what did not leave, and we need not wait out their lease."""
         while True:
             await asyncio.sleep(_LOOK_FOR_THE_DEAD)
+            await self._obstacles.beat()
             with suppress(DatabaseError):  # logged
                 await self.bury()
 
     async def close(self) -> None:
-        """Say goodbye to the relays."""
+        """Say goodbye to the relays, and to the other processes."""
+        await self._obstacles.end()
         for line in self._lines.values():
             await line.transport.close()
         self._sender.signing.shutdown(wait=False)
@@ -316,7 +317,14 @@ def _build(
     tokens: Tokens = Buckets(app.clock) if app.database.sqlite else TokenRows(app.database, app.clock)
     domains, days = Domains(app.clock, app.settings.pace, tokens), Days(app.database, app.clock)
     delivery = Delivery(sessions=app.database, clock=app.clock, hooks=app.hooks, hand_on=engine.hand_on)
-    obstacles = Obstacles(app.database, app.clock, delivery.note_relay)
+    obstacles = Obstacles(
+        app.database,
+        app.clock,
+        delivery.note_relay,
+        owner=journal.name,
+        lease=lease,
+        shared=not app.database.sqlite,
+    )
     brakes = Brakes()
     lines: dict[str, Line] = {}
     kept: dict[int, Frozen] = {}

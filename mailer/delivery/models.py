@@ -104,13 +104,17 @@ class Bucket(Base):
 
 
 class Obstacle(Base):
-    """What keeps letters waiting just now, for people to read: a relay that is closed, or a domain that asked for a slower pace."""
+    """What keeps letters of one process waiting just now: a relay that is closed, or a domain that asked for a slower pace."""
 
     __tablename__ = "obstacle"
 
     #: `relay:main`, `domain:example.org`
     key: Mapped[str] = mapped_column(String(300), primary_key=True)
+    #: journal name of the process that met it
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
     why: Mapped[str] = mapped_column(Text)
     #: when it will be tried again; None: a person has to act first
     until: Mapped[dt.datetime | None]
     since: Mapped[dt.datetime]
+    #: the owner's last sign of life; None: it has ended, and the row is only told of
+    beat: Mapped[dt.datetime | None]

@@ -1,8 +1,15 @@
 """What keeps letters waiting just now, as rows that people read: closed relays, and domains that asked for a slower pace.
 
-They are written where they changed, after the letters' own rows. A person lifts a relay that waits for one by taking its row away
-(`lift`); the process that sends sees that at its next look. A relay that waits for a person while others stand in for it is told to
-each circular once.
+- Each process writes rows of its own, where they changed and after the letters' own rows. Those of the dead go with what else they
+  left (`recover`); those of one that has ended stay until then, to be read, and bind nobody.
+- A person lifts relays that wait for one by taking away all their rows, whoever's they are (`lift`). A process whose own row is gone
+  tries its relay again at its next look, which is whenever it takes a batch.
+- A relay that waits for a person in one living process is not tried by another of the same rows: what was refused would be refused
+  again. The other takes the hold over at its next look, without a row of its own, so that no process can bring back what a person
+  has lifted. Once the row that it goes by is no more, lifted or gone with its process, it tries the relay again.
+- Other closures are each process's own: a back-off, and a provider's day, cost the next process one letter or one connection, and
+  end by themselves.
+- A relay that waits for a person while others stand in for it is told to each circular once.
 """
 
 import datetime as dt
@@ -11,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, select, text
+from sqlalchemy import bindparam, delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.db import UtcDateTime
@@ -44,8 +51,12 @@ class InTheWay:
 
 
 async def listing(session: AsyncSession) -> list[InTheWay]:
-    """All obstacles, relays first."""
-    rows = await session.scalars(select(Obstacle).order_by(Obstacle.key.desc()))
+    """All obstacles, relays first; of what several processes met, that which waits for a person, else the longest."""
+    worst: dict[str, Obstacle] = {}
+    for row in await session.scalars(select(Obstacle).order_by(Obstacle.key.desc(), Obstacle.owner)):
+        other = worst.get(row.key)
+        if other is None or (other.until is not None and (row.until is None or row.until > other.until)):
+            worst[row.key] = row
     return [
         InTheWay(
             row.key.removeprefix(_RELAY) if row.key.startswith(_RELAY) else None,
@@ -54,37 +65,49 @@ async def listing(session: AsyncSession) -> list[InTheWay]:
             row.until,
             row.since,
         )
-        for row in rows
+        for row in worst.values()
     ]
 
 
 async def lift(session: AsyncSession) -> None:
-    """A person has seen to the relays that waited for one: they are tried again."""
+    """A person has seen to the relays that waited for one: every process tries them again."""
     await session.execute(delete(Obstacle).where(Obstacle.key.startswith(_RELAY), Obstacle.until.is_(None)))
 
 
 _PUT = text(
-    "INSERT INTO obstacle (key, why, until, since) VALUES (:key, :why, :until, :since)"
-    " ON CONFLICT (key) DO UPDATE SET why = excluded.why, until = excluded.until, since = excluded.since"
+    "INSERT INTO obstacle (key, owner, why, until, since, beat) VALUES (:key, :owner, :why, :until, :since, :since)"
+    " ON CONFLICT (key, owner) DO UPDATE"
+    " SET why = excluded.why, until = excluded.until, since = excluded.since, beat = excluded.beat"
 ).bindparams(bindparam("until", type_=UtcDateTime()), bindparam("since", type_=UtcDateTime()))
 
 
 class Obstacles:
-    """Writes them for one process."""
+    """Writes and reads them for one process."""
 
-    def __init__(self, sessions: Sessions, clock: Clock, note: Callable[[int, str, str], Awaitable[None]]) -> None:
-        """Write to *sessions*; *note* is called with circular, relay and reason, once, where others stand in for a relay."""
+    def __init__(
+        self,
+        sessions: Sessions,
+        clock: Clock,
+        note: Callable[[int, str, str], Awaitable[None]],
+        *,
+        owner: str,
+        lease: dt.timedelta,
+        shared: bool,
+    ) -> None:
+        """Write to *sessions* as *owner*.
+
+        *note* is called with circular, relay and reason, once, where others stand in for a relay. *shared*: other processes may send
+        from the same rows; one that has given no sign of life for *lease* binds nobody.
+        """
         self._sessions, self._clock, self._note = sessions, clock, note
+        self._owner, self._lease, self._shared = owner, lease, shared
         #: (circular, relay) that were told
         self._noted: set[tuple[int, str]] = set()
         #: key -> why and until, as they were last written
         self._written: dict[str, tuple[str, dt.datetime | None]] = {}
-
-    async def begin(self) -> None:
-        """Forget what a process that is no more has left: what it met will be met anew."""
-        with suppress(DatabaseError):  # they are there to be read: no letter waits for them; so below
-            async with self._sessions.write() as session:
-                await session.execute(delete(Obstacle))
+        #: relays that another process holds
+        self._taken_over: set[str] = set()
+        self._beat = clock.now()
 
     async def tell(self, circular: int, lines: "Sequence[Line]", domains: "Domains") -> None:
         """Write what is in the way of a circular now, and take away what is no longer."""
@@ -97,7 +120,7 @@ class Obstacles:
         found: dict[str, tuple[str, dt.datetime | None]] = {}
         for line in lines:
             closed = line.closed(now) or line.pace.trouble
-            if closed is not None:
+            if closed is not None and not (line.name in self._taken_over and line.pace.held):
                 found[f"{_RELAY}{line.name}"] = (closed.why, closed.until)
         for domain, until, why in domains.slowed():
             found[f"{_DOMAIN}{domain}"] = (why, until)
@@ -108,25 +131,77 @@ class Obstacles:
             return
         try:
             async with self._sessions.write() as session:
-                await session.execute(delete(Obstacle).where(Obstacle.key.in_(gone)))
+                await session.execute(delete(Obstacle).where(Obstacle.owner == self._owner, Obstacle.key.in_(gone)))
                 if changed:
-                    rows = [{"key": key, "why": found[key][0], "until": found[key][1], "since": now} for key in changed]
+                    rows = [
+                        {"key": key, "owner": self._owner, "why": found[key][0], "until": found[key][1], "since": now}
+                        for key in changed
+                    ]
                     await session.execute(_PUT, rows)
-        except DatabaseError:
+        except DatabaseError:  # they are there to be read: no letter waits for them; so below
             return
         for key in gone:
-            del self._written[key]
+            self._written.pop(key, None)  # several runs tell
         self._written |= {key: found[key] for key in changed}
 
-    async def reopen(self, lines: "Sequence[Line]") -> None:
-        """Try relays again that waited for a person and that a person has lifted."""
-        held = {f"{_RELAY}{line.name}": line for line in lines if line.pace.held}
-        told = held.keys() & self._written.keys()
-        if not told:
+    async def tell_held(self, circular: int, lines: "Sequence[Line]", domains: "Domains") -> None:
+        """`tell` at once, where a relay waits for a person and no row says so yet: others may be about to try it."""
+        held = [line for line in lines if line.pace.held and line.name not in self._taken_over]
+        if not all(self._says_held(f"{_RELAY}{line.name}") for line in held):
+            await self.tell(circular, lines, domains)
+
+    async def look(self, lines: "Sequence[Line]") -> None:
+        """See what a person has lifted, and what other processes hold.
+
+        Raises:
+            DatabaseError: the rows can't be read.
+        """
+        by_key = {f"{_RELAY}{line.name}": line for line in lines}
+        said = {key for key, line in by_key.items() if line.pace.held and self._says_held(key)}  # before we read
+        if not said and not self._shared:
             return
+        query = select(Obstacle).where(Obstacle.key.in_(by_key), Obstacle.until.is_(None))
         async with self._sessions.read() as session:
-            there = set(await session.scalars(select(Obstacle.key).where(Obstacle.key.in_(told))))
-        for key in told - there:
-            del self._written[key]
-            held[key].reopen()
-            self._noted = {one for one in self._noted if one[1] != held[key].name}
+            rows = list(await session.scalars(query))
+        mine = {row.key for row in rows if row.owner == self._owner}
+        fresh = self._clock.now() - self._lease
+        others = {row.key: row.why for row in rows if row.owner != self._owner and row.beat and row.beat >= fresh}
+        for key, line in by_key.items():
+            self._look_at(key, line, gone=key in said - mine, elsewhere=others.get(key))
+
+    def _look_at(self, key: str, line: "Line", *, gone: bool, elsewhere: str | None) -> None:
+        """Reopen a relay whose hold is gone, or take over one; *gone*: our row is, *elsewhere*: why another process holds it."""
+        if line.pace.held:
+            lifted = line.name in self._taken_over and elsewhere is None
+            if gone:
+                self._written.pop(key, None)
+                lifted = True
+            if lifted:
+                line.reopen()
+                self._noted = {one for one in self._noted if one[1] != line.name}
+        if not line.pace.held:
+            self._taken_over.discard(line.name)
+            if elsewhere is not None:
+                line.pace.failed(elsewhere, hold=True)
+                self._taken_over.add(line.name)
+
+    def _says_held(self, key: str) -> bool:
+        """Whether the row that we wrote last says that the relay waits for a person."""
+        return key in self._written and self._written[key][1] is None
+
+    async def beat(self) -> None:
+        """Show that we live, where other processes go by our rows; now and then is enough."""
+        now = self._clock.now()
+        if not self._written or now - self._beat < self._lease / 6:
+            return
+        with suppress(DatabaseError):
+            async with self._sessions.write() as session:
+                await session.execute(update(Obstacle).where(Obstacle.owner == self._owner).values(beat=now))
+            self._beat = now
+
+    async def end(self) -> None:
+        """We work no more: our rows stay to be read, and bind nobody."""
+        if self._shared and self._written:
+            with suppress(DatabaseError):
+                async with self._sessions.write() as session:
+                    await session.execute(update(Obstacle).where(Obstacle.owner == self._owner).values(beat=None))

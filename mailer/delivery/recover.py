@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.circulars.models import IS_OPEN, Circular, Letter, Recipient
@@ -26,7 +26,7 @@ from mailer.delivery import account
 from mailer.delivery.account import Change
 from mailer.delivery.attempts import log_settled
 from mailer.delivery.journal import FATES, Flight, Record, Relic, alive, relics, reply_of
-from mailer.delivery.models import Attempt, Batch
+from mailer.delivery.models import Attempt, Batch, Obstacle
 from mailer.delivery.retry import next_try
 from mailer.delivery.settling import doubt, given_up, is_cancelled, settle_batch, settle_circular
 from mailer.errors import DatabaseError
@@ -103,7 +103,20 @@ class Recovery:
         for owner in await self._owners():
             if not alive(self._folder, owner):
                 total = _sum(total, await self._take_in(owner, None))
+        await self._clear_obstacles()
         return total
+
+    async def _clear_obstacles(self) -> None:
+        """What kept back the letters of processes that are no more will be met anew."""
+        silent = select(Obstacle.owner).distinct()
+        if self._shared:
+            fresh = self._clock.now() - dt.timedelta(seconds=self._settings.lease)
+            silent = silent.where(or_(Obstacle.beat.is_(None), Obstacle.beat < fresh))
+        async with self._sessions.read() as session:
+            owners = list(await session.scalars(silent))
+        if dead := [owner for owner in owners if not alive(self._folder, owner)]:
+            async with self._sessions.write() as session:
+                await session.execute(delete(Obstacle).where(Obstacle.owner.in_(dead)))
 
     async def _owners(self) -> list[str]:
         """Whose attempts are open, or whose batches are held."""
@@ -145,6 +158,7 @@ class Recovery:
                 await account.record(session, circular, found, by="engine", at=now, action="recovered")
             await self._close_attempts(session, owner, [one for found in changes.values() for one in found], now)
             await self._free(session, owner, set(changes), now)
+            await session.execute(delete(Obstacle).where(Obstacle.owner == owner))
             asked = select(Circular.id, Circular.reference).where(Circular.id.in_(changes))
             names = (await session.execute(asked)).all()
         for circular, name in names:

@@ -125,7 +125,7 @@ class Sender:
             self._holding.discard(circular)
             for line in ways.lines:
                 line.reopen()
-        await self.obstacles.reopen(ways.lines)
+        await self.obstacles.look(ways.lines)
         await _BatchRun(self, run, frozen, ways, call.key).fly()
         if frozen.foreign is not None:
             await self._after_kept_bytes(circular, frozen.foreign)
@@ -223,6 +223,7 @@ class _BatchRun:
             while True:
                 landed = passages.landed
                 passages.begin(await self._turn(self._room()))
+                await self._tell_held()
                 nothing = not passages.flying
                 if not nothing:
                     await self._land(landed)
@@ -345,12 +346,16 @@ class _BatchRun:
             await self._of.held(self._run.circular, made.held)
         await self._of.obstacles.tell(self._run.circular, self._ways.lines, self._ways.domains)
 
+    async def _tell_held(self) -> None:
+        await self._of.obstacles.tell_held(self._run.circular, self._ways.lines, self._ways.domains)
+
     async def _beats(self) -> None:
         """Renew the beat apart from slices, so that a slow relay does not look like a dead process."""
         while True:
             await self._of.clock.sleep_until(self._of.clock.now() + self._lease / 6)
             try:
                 await self._turn(0)
+                await self._tell_held()
             except Fenced:
                 return
             except DatabaseError as error:

@@ -213,7 +213,10 @@ class Delivery:
             else:
                 raise NotAllowedNow(f"it is not paused, it is {circular.state.value}", where=_name(circular))
             for one in paused:
-                one.state, one.held_why = CircularState.SENDING, None
+                if one.held_why is not None:  # held, and then paused: resuming says both
+                    await obstacles.lift(session)
+                    await self._lift(session, one, now)
+                one.state = CircularState.SENDING
                 await chain.append(session, chain.chain_of(one.id), "circular-resumed", {}, by=by, at=now)
                 await self._hooks.resumed(session, one)
                 await self._wake(session, one.id)

@@ -1,6 +1,7 @@
 """A home whose rows are in PostgreSQL: the same commands, the same words; and several processes that send at once."""
 
 import json
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -97,6 +98,13 @@ def _fleet(home: Home, relay: Relay) -> tuple[subprocess.Popen[str], subprocess.
     return first, home.start("circular", "send", REFERENCE)
 
 
+#: The first letter is never answered, so that whoever sent it lives on; from the fifth on our sender is refused.
+_HELD = (
+    '[[fault]]\nat = "dot"\nto = ["office001@*"]\ndo = "stall"\n'
+    '[[fault]]\nat = "mail"\nnth = [5, 6, 7, 8, 9, 10]\nreply = "550 5.7.60 SendAsDenied; not as this sender"\n'
+)
+
+
 def _owners(url: str) -> int:
     """How many processes have tried to send a letter."""
     with psycopg.connect(url) as connection:
@@ -140,4 +148,37 @@ def test_one_of_two_processes_is_killed(empty: str, tmp_path: Path) -> None:
     once = taken(relay)
     assert (len(once), set(once.values())) == (1290, {1})
     assert not list((home.folder / "journal").iterdir())
+    home.run("register", "verify")
+
+
+def test_a_relay_that_one_process_holds_is_left_alone_by_another(empty: str, tmp_path: Path) -> None:
+    """One process met a refusal that a person has to mend: another sends nothing by that relay, says why, and goes on once it is lifted."""
+    home = office.make(tmp_path / "office", 12, database=empty)
+    second = "TEST/2006/002"
+    shutil.copytree(home.folder / "circulars" / "meeting", home.folder / "circulars" / "other")
+    home.run("circular", "new", str(home.folder / "circulars" / "other"))
+    home.run("circular", "approve", second, by="bert")
+    home.variables |= {"CHANCERY_RELAYS__MAIN__CONNECTIONS": "2", "CHANCERY_LOG__TO": "file"}
+    home.variables["CHANCERY_DELIVERY__SLOTS"] = "1"  # the first process has its hands full
+
+    def held() -> int:
+        with psycopg.connect(empty) as connection:
+            return connection.execute("SELECT count(*) FROM obstacle WHERE until IS NULL").fetchone()[0]
+
+    with relay_process(tmp_path, "refusing", _HELD) as refusing, relay_process(tmp_path, "other") as other:
+        home.use(refusing)
+        first = home.start("circular", "send", REFERENCE, "--expect", "12")
+        wait_for(held, "the hold to be told")
+        home.use(other)  # to see what the second process does with that relay
+        kept = home.run("circular", "send", second, "--expect", "12", expect=3)
+        assert "SendAsDenied" in kept.stderr
+        assert (other.phases("mail"), len(other.letters()), held()) == (0, 0, 1)
+        home.run("circular", "resume", second, expect=4)
+        assert held() == 0
+        assert "12 handed to our mail server" in home.run("circular", "send", second).stdout
+        assert first.poll() is None
+        first.kill()
+        first.communicate()
+        assert taken(other) == {f"office{number:03}@org.example": 1 for number in range(1, 13)}
+        assert not set(taken(refusing).values()) - {1}
     home.run("register", "verify")

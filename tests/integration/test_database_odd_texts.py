@@ -33,7 +33,7 @@ _BOUNDED = {
     "our own words, ids and digests": {
         "alembic_version.version_num", "attempt.boot", "attempt.id", "attempt.owner", "attempt.sha256", "batch.owner",
         "blob.sha256", "circular.mailbox_digest", "circular.on_uncertain", "circular.text_digest", "fact.name",
-        "letter.language", "letter.sha256", "letter.state_iso3", "letter.token", "lists_revision.name", "obstacle.key",
+        "letter.language", "letter.sha256", "letter.state_iso3", "letter.token", "lists_revision.name", "obstacle.key", "obstacle.owner",
         "organization.state_iso3", "plan_batch.run", "outcome.attempt_id", "outcome.sha256", "recipient.attempt_id", "register_head.chain",
         "register_head.hash", "register_link.action", "register_link.chain", "register_link.digest", "register_link.hash",
         "register_link.previous", "token_bucket.key", "waiver.draft_digest",

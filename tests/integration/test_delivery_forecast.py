@@ -102,12 +102,13 @@ async def test_closed_relays_are_told(sqlite_database: Database, clock: ManualCl
     """One that rests is waited for, one that waits for a person is told, unless that person lets it go now."""
     app, circular = await office(sqlite_database, clock, tmp_path, addresses(3), chosen())
     async with sqlite_database.write() as session:
-        session.add(Obstacle(key="relay:main", why="its day is over", until=clock.now() + HOUR, since=clock.now()))
+        row = {"key": "relay:main", "owner": "1-elsewhere", "why": "its day is over", "since": clock.now()}
+        session.add(Obstacle(**row, until=clock.now() + HOUR))
     assert "about 60 minutes (our mail server main is not used before 09:00)" in (
         (await _foreseen(app, circular)).words(clock.now(), dt.UTC)
     )
     async with sqlite_database.write() as session:
-        (await session.get_one(Obstacle, "relay:main")).until = None
+        (await session.get_one(Obstacle, ("relay:main", "1-elsewhere"))).until = None
     assert "main must be seen to" in (await _foreseen(app, circular)).words(clock.now(), dt.UTC)
     async with sqlite_database.read() as session:
         row = await session.get_one(Circular, circular)

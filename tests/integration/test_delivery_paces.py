@@ -11,7 +11,7 @@ from mailer.circulars.models import Circular, Letter
 from mailer.cli import running
 from mailer.clock import ManualClock
 from mailer.database import Database
-from mailer.delivery.models import Batch, Obstacle
+from mailer.delivery.models import Batch
 from mailer.delivery.passage import AT_ONCE
 from mailer.reports.delivery import build
 from mailer.reports.table import as_text
@@ -19,7 +19,7 @@ from mailer.transport.base import Envelope, Rcpt
 from mailer.transport.memory import MemoryTransport
 from mailer.transport.verdict import Phase
 from tests.support.approved import addresses, office, states
-from tests.support.relays import another, chosen, process, reached, send
+from tests.support.relays import another, chosen, obstacle, process, reached, send
 
 SECOND = dt.timedelta(seconds=1)
 
@@ -139,12 +139,13 @@ async def test_a_domain_that_asks_for_a_slower_pace_gets_it_and_recovers(
         assert found["deferred"] < 10
         assert found["queued"] > 20
         async with database.read() as session:
-            obstacle = await session.get_one(Obstacle, "domain:wary.example")
             report = as_text(await build(session, circular, at=clock.now()))
         assert "letters wait for the pace of wary.example until 7 July 2006, 08:00" in " ".join(report.split())
-        assert "slow down" in obstacle.why
-        assert obstacle.until is not None
-        assert obstacle.until > clock.now()
+        told = await obstacle(database, "domain:wary.example")
+        assert told is not None
+        assert "slow down" in told.why
+        assert told.until is not None
+        assert told.until > clock.now()
         wary = False
         clock.advance(7 * SECOND)
         await made.work(until=lambda due: due is None or due > clock.now())
@@ -154,8 +155,7 @@ async def test_a_domain_that_asks_for_a_slower_pace_gets_it_and_recovers(
             await made.work(until=lambda due: due is None or due > clock.now())
     assert _domains(relay) == {"org.example": 60, "wary.example": 30}
     assert set((await states(database, circular)).values()) == {"accepted"}
-    async with database.read() as session:
-        assert await session.get(Obstacle, "domain:wary.example") is None
+    assert await obstacle(database, "domain:wary.example") is None
 
 
 async def test_the_limit_of_a_day_outlives_a_restart(database: Database, clock: ManualClock, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from mailer.circulars.models import Circular
 from mailer.clock import ManualClock
 from mailer.database import Database
-from mailer.delivery.models import Attempt, Obstacle
+from mailer.delivery.models import Attempt
 from mailer.register.models import Link
 from mailer.reports.delivery import build
 from mailer.reports.table import as_text
@@ -17,7 +17,7 @@ from mailer.transport.base import Envelope, Rcpt
 from mailer.transport.memory import MemoryTransport
 from mailer.transport.verdict import Gone, Phase
 from tests.support.approved import MINUTES, addresses, office, states
-from tests.support.relays import chosen, process, reached, send
+from tests.support.relays import chosen, obstacle, process, reached, send
 
 TWO = chosen(["main", "second"], relays={"main": {}, "second": {}})
 
@@ -81,12 +81,13 @@ async def test_a_held_relay_with_a_substitute_is_told_once(
     async with database.read() as session:
         told = list(await session.scalars(select(Link).where(Link.action == "relay-held")))
         row = await session.get_one(Circular, circular)
-        obstacle = await session.get_one(Obstacle, "relay:main")
     assert len(told) == 1
     assert told[0].subject["relay"] == "main"
     assert row.held_why is None
-    assert "5.7.60" in obstacle.why
-    assert obstacle.until is None
+    found = await obstacle(database, "relay:main")
+    assert found is not None
+    assert "5.7.60" in found.why
+    assert found.until is None
 
 
 async def test_where_all_relays_wait_for_a_person_the_circular_does(
@@ -125,8 +126,7 @@ async def test_a_person_lifts_a_held_relay_of_a_running_process(
         clock.advance(20 * MINUTES)
         await made.work(until=lambda due: due is None or due > clock.now())
         assert not made._lines["main"].pace.held
-    async with database.read() as session:
-        assert await session.get(Obstacle, "relay:main") is None
+    assert await obstacle(database, "relay:main") is None
 
 
 async def test_what_is_in_doubt_goes_to_no_other_relay(database: Database, clock: ManualClock, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from mailer.delivery.models import Obstacle, Outcome
+from mailer.delivery.models import Outcome
+from tests.support.relays import obstacle
 from tests.support.stage import open_stage, prepare
 
 WARY, OTHERS = 24, 12
@@ -33,11 +34,11 @@ async def test_a_domain_that_asks_for_it_has_its_letters_more_slowly(tmp_path: P
             wary = Counter(found[f"w{number}"] for number in range(WARY))
             assert wary["accepted"] == TAKES
             assert wary["queued"] > wary["deferred"]  # the rest is kept back, not tried
-            async with stage.app.database.read() as session:
-                obstacle = await session.get_one(Obstacle, "domain:wary.example")
-            assert obstacle.until is not None
-            assert obstacle.until > stage.ours.now()
-            assert reply.partition(" ")[2][6:] in obstacle.why
+            told = await obstacle(stage.app.database, "domain:wary.example")
+            assert told is not None
+            assert told.until is not None
+            assert told.until > stage.ours.now()
+            assert reply.partition(" ")[2][6:] in told.why
         await stage.to_the_end()
         assert set((await stage.states()).values()) == {"accepted"}
         assert stage.copies() == {address.partition("@")[0]: 1 for (address,) in MAILBOXES}

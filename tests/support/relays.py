@@ -6,13 +6,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
 from lists import contacts, organizations
 from lists.contacts import Mail
 from lists.kinds import OrganizationKind, Role
 from lists.organizations import Particulars
 from mailer.app import App
 from mailer.circulars import service as circulars
+from mailer.database import Database
 from mailer.delivery.batches import Watch
+from mailer.delivery.models import Obstacle
 from mailer.dispatch import Sending, sending
 from mailer.settings import Pace, Relay, Route, Settings, Tls
 from mailer.transport.memory import MemoryTransport
@@ -82,3 +86,9 @@ async def another(app: App, home: Path, mailboxes: Sequence[str], name: str, *, 
 def reached(*relays: MemoryTransport) -> Counter[str]:
     """How often each address was handed its letter, over all relays: by what they took."""
     return Counter(each.address for relay in relays for one in relay.received if one.taken for each in one.recipients)
+
+
+async def obstacle(database: Database, key: str) -> Obstacle | None:
+    """What the one process that met it says of a relay or a domain; None: nothing is in the way there."""
+    async with database.read() as session:
+        return (await session.scalars(select(Obstacle).where(Obstacle.key == key))).one_or_none()

@@ -80,10 +80,12 @@ def upgrade() -> None:
     op.create_table(
         "obstacle",
         sa.Column("key", sa.String(length=300), nullable=False),
+        sa.Column("owner", sa.String(length=64), nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column("until", UtcDateTime(), nullable=True),
         sa.Column("since", UtcDateTime(), nullable=False),
-        sa.PrimaryKeyConstraint("key", name=op.f("pk_obstacle")),
+        sa.Column("beat", UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("key", "owner", name=op.f("pk_obstacle")),
     )
     op.create_table(
         "list",
