@@ -8,9 +8,9 @@ import datetime as dt
 import html
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from lists.kinds import Form
+from lists.kinds import Form, Role
 from mailer.circulars.frozen import Frozen, Part
 from mailer.letters.render import Rendered
 from mailer.mime.message import digest
@@ -48,6 +48,18 @@ class LetterRow(NamedTuple):
     to: tuple[tuple[str, str], ...]
     cc: tuple[tuple[str, str], ...] = ()
     raw: bool | None = None
+
+
+def stored_row(letter: Any, mailboxes: Mapping[str, Sequence[Sequence[str]]], dated: dt.datetime) -> LetterRow:
+    """What the bytes of a stored letter depend on.
+
+    Args:
+        letter: a `Letter`, or a row with its columns, be they read as stored.
+        mailboxes: of the header, (name, address) by role, as the claim fixes them in the letter: those, or what it would fix.
+        dated: of the Date header: the letter's own, or what would be.
+    """
+    to, cc = (tuple((name, address) for name, address in mailboxes[role]) for role in (Role.TO.value, Role.CC.value))
+    return LetterRow(letter.id, letter.token, Form(letter.form), letter.language, letter.fields, dated, to, cc)
 
 
 class Composed(NamedTuple):

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Role
-from mailer.circulars.compose import Composed, LetterRow, compose, versions
+from mailer.circulars.compose import Composed, compose, stored_row, versions
 from mailer.circulars.frozen import Frozen
 from mailer.circulars.keys import Keys
 from mailer.circulars.loading import load_frozen
@@ -78,9 +78,7 @@ async def _mailboxes(session: AsyncSession, letter: int) -> dict[str, Any] | Non
 
 
 def _file(frozen: Frozen, row: Letter, dated: dt.datetime, mailboxes: Mapping[str, Any]) -> LetterFile:
-    to, cc = (tuple((name, address) for name, address in mailboxes[key]) for key in ("to", "cc"))
-    letter = LetterRow(row.id, row.token, row.form, row.language, row.fields, dated, to, cc)
-    several = [compose(frozen, version) for version in versions(letter)]
+    several = [compose(frozen, version) for version in versions(stored_row(row, mailboxes, dated))]
     made = next((one for one in several if one.sha256 == row.sha256), several[0])
     return LetterFile(
         name=f"{row.position:03}-{row.state_iso3 or 'organization'}-{row.language}.eml",

@@ -7,7 +7,7 @@ from lists.findings import stops
 from lists.kinds import Form, Role
 from mailer.app import App
 from mailer.circulars import service
-from mailer.circulars.compose import LetterRow
+from mailer.circulars.compose import LetterRow, stored_row
 from mailer.circulars.desk import Desk
 from mailer.circulars.frozen import Frozen
 from mailer.circulars.loading import load_frozen
@@ -98,19 +98,8 @@ async def _of_rows(
         await session.scalars(select(Recipient).where(Recipient.letter_id == letter.id).order_by(Recipient.id))
     ).all()
     named = {
-        role: tuple((box.name, box.address) for box in boxes if box.role is role and box.contact_id is not None)
+        role.value: [(box.name, box.address) for box in boxes if box.role is role and box.contact_id is not None]
         for role in Role
     }
-    if letter.mailboxes:
-        named = {role: tuple((name, address) for name, address in letter.mailboxes[role.value]) for role in Role}
-    row = LetterRow(
-        id=letter.id,
-        token=letter.token,
-        form=letter.form,
-        language=letter.language,
-        fields=letter.fields,
-        dated=letter.dated or desk.clock.now(),
-        to=named[Role.TO],
-        cc=named[Role.CC],
-    )
+    row = stored_row(letter, letter.mailboxes or named, letter.dated or desk.clock.now())
     return await load_frozen(session, circular.id, app.keys), row

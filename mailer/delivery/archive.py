@@ -17,8 +17,7 @@ from typing import Any
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lists.kinds import Form
-from mailer.circulars.compose import Composed, LetterRow, merge, sign, versions
+from mailer.circulars.compose import Composed, LetterRow, merge, sign, stored_row, versions
 from mailer.circulars.frozen import Frozen
 from mailer.circulars.models import Blob, Circular, Letter, Recipient
 from mailer.database import Sessions
@@ -53,7 +52,7 @@ async def keep(sessions: Sessions, circular_id: int, load: Callable[[int], Await
 
 async def _made(frozen: Frozen, letters: Sequence[Any]) -> list[tuple[Any, list[Composed]]]:
     """Letters with each version of their bytes; signed in a thread, so that those on the way need not wait for it."""
-    merged = [(one, [merge(frozen, version) for version in versions(_row(one))]) for one in letters]
+    merged = [(one, [merge(frozen, version) for version in _versions(one)]) for one in letters]
     signer = frozen.signer
 
     def signed() -> list[tuple[Any, list[Composed]]]:
@@ -95,7 +94,7 @@ async def ready(sessions: Sessions, frozen: Frozen, letters: Sequence[int]) -> s
             .where(Letter.id.in_(unknown), Letter.left_at.is_not(None))
         )
         for one in rows.all():
-            if len(versions(_row(one))) > 1 or hashlib.sha256(one.data).hexdigest() != one.sha256:
+            if len(_versions(one)) > 1 or hashlib.sha256(one.data).hexdigest() != one.sha256:
                 continue
             payload = await _payload(session, one.data, frozen.archived_parts)
             if payload is not None:
@@ -148,18 +147,8 @@ async def _missing(sessions: Sessions, circular_id: int, after: int) -> Sequence
         return rows.all()
 
 
-def _row(letter: Any) -> LetterRow:
-    to, cc = (tuple((name, address) for name, address in letter.mailboxes[key]) for key in ("to", "cc"))
-    return LetterRow(
-        id=letter.id,
-        token=letter.token,
-        form=Form(letter.form),
-        language=letter.language,
-        fields=letter.fields,
-        dated=letter.dated,
-        to=to,
-        cc=cc,
-    )
+def _versions(letter: Any) -> Sequence[LetterRow]:
+    return versions(stored_row(letter, letter.mailboxes, letter.dated))
 
 
 async def _store(session: AsyncSession, composed: Composed) -> None:

@@ -13,8 +13,8 @@ from sqlalchemy import Row, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lists.kinds import Form, Role
-from mailer.circulars.compose import LetterRow, compose, versions
+from lists.kinds import Role
+from mailer.circulars.compose import compose, stored_row, versions
 from mailer.circulars.frozen import COMPOSER, Frozen
 from mailer.circulars.keys import Keys
 from mailer.circulars.loading import blobs_of
@@ -384,17 +384,7 @@ def _same(frozen: Frozen, letter: Row[Any], sha256: str) -> bool:
     try:
         if set(letter.mailboxes) != {"to", "cc"}:
             return False
-        to, cc = (tuple((name, address) for name, address in letter.mailboxes[key]) for key in ("to", "cc"))
-        row = LetterRow(
-            id=letter.id,
-            token=letter.token,
-            form=Form(letter.form),
-            language=letter.language,
-            fields=letter.fields,
-            dated=letter.dated,
-            to=to,
-            cc=cc,
-        )
+        row = stored_row(letter, letter.mailboxes, letter.dated)
         return any(compose(frozen, version).sha256 == sha256 for version in versions(row))
     except (ChanceryError, ValueError, LookupError, TypeError, AttributeError):
         return False  # what can't be made at all was not sent like this

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Role
 from lists.roll import Roll
-from mailer.circulars.compose import Composed, LetterRow, merge, rendered, sign, versions
+from mailer.circulars.compose import Composed, LetterRow, merge, rendered, sign, stored_row, versions
 from mailer.circulars.keys import Keys
 from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular, Letter, Recipient, Snapshot
@@ -248,15 +248,4 @@ async def _row(session: AsyncSession, letter_id: int, now: dt.datetime) -> tuple
         boxes = {"to": [], "cc": []}
         for role, name, address in found:
             boxes[Role(role).value].append([name, address])
-    to, cc = (tuple((name, address) for name, address in boxes[key]) for key in ("to", "cc"))
-    row = LetterRow(
-        id=letter.id,
-        token=letter.token,
-        form=letter.form,
-        language=letter.language,
-        fields=letter.fields,
-        dated=letter.dated or now,
-        to=to,
-        cc=cc,
-    )
-    return letter, row
+    return letter, stored_row(letter, boxes, letter.dated or now)
