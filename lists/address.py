@@ -9,9 +9,9 @@ address passes, and who reads it in is warned (`doubt`), since it can be reached
 
 import re
 import unicodedata
-from dataclasses import dataclass
 
 from lists.errors import BadInput
+from lists.records import record
 
 _LOCAL_OCTETS = 64
 _ALL_OCTETS = 254
@@ -28,7 +28,7 @@ _RESERVED = ("arpa", "invalid", "local", "localhost", "onion")
 _ANGLE = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parsed:
     """One mailbox of a cell: display name (may be empty) and normalised address."""
 

@@ -1,14 +1,15 @@
 """A finding: something a person should know before a thing is done. Checks return findings; they never raise them."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from lists.errors import as_sentence
 from lists.kinds import Severity
+from lists.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finding:
     """One thing that is wrong, or may be.
 

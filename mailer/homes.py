@@ -4,12 +4,13 @@ import json
 import os
 import stat
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from lists.records import record
 from mailer import settings_loader
 from mailer.database import Database
 from mailer.errors import BadInput, CannotDo, SettingsError
@@ -46,7 +47,7 @@ _NETWORK_FUSE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class First:
     """What `init` is told of the first relay and sender; None: an example stands in its place."""
 

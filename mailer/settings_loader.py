@@ -7,12 +7,12 @@ variable. All problems are found in one go. Secrets are never part of an error.
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
+from lists.records import record
 from mailer import shipped, tomlfile
 from mailer.errors import SettingsError
 from mailer.settings import Relay, Settings
@@ -37,7 +37,7 @@ class SettingsProblems(SettingsError):
         return "\n".join(map(str, self.errors)) if hasattr(self, "errors") else ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Loaded:
     """The settings of a home.
 

@@ -1,11 +1,11 @@
 """The shape of the settings: walking their values, and telling in plain words where a value does not fit. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
+from lists.records import record
 from mailer.settings import Section, Settings
 
 Key = tuple[str, ...]
@@ -15,7 +15,7 @@ PREFIX = "CHANCERY_"
 STAND_INS = {"host": "localhost", "name": "-", "address": "nobody@stand-in.example"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Problem:
     """Something wrong at one setting.
 

@@ -8,10 +8,10 @@ so that later checks can point at it too.
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lists.records import record
 from mailer.errors import BadInput
 
 #: Larger than any settings or circular file; a spreadsheet named by mistake is not read into memory.
@@ -29,7 +29,7 @@ _TOKEN = re.compile(
 _TYPOGRAPHIC = "“”„«»‘’‚"  # noqa: RUF001 - the very characters that word processors put in
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TomlFile:
     """What a file says.
 

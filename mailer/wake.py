@@ -2,13 +2,15 @@
 
 import datetime as dt
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lists.records import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Call:
     """A wake-up.
 
@@ -29,7 +31,7 @@ class Call:
     group: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Standing:
     """What an engine can say of itself: calls waiting and running now, and when the next one falls due."""
 

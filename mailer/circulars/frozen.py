@@ -2,11 +2,11 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lists.kinds import Form
+from lists.records import record
 from mailer.circulars.keys import Keys
 from mailer.errors import CannotDo, LetterError
 from mailer.letters.compiled import COMPOSER as LETTERS_COMPOSER
@@ -25,7 +25,7 @@ OURS = "X-Chancery-Letter"
 NO_KEYS = Keys(Settings(), Path())
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Part:
     """What letters of one form and language share.
 

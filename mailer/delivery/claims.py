@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.kinds import Form, Role
 from lists.models import Contact, Organization
+from lists.records import record
 from mailer.circulars.compose import LetterRow
 from mailer.circulars.models import Letter, Recipient
 from mailer.circulars.states import RecipientState
@@ -32,7 +33,7 @@ from mailer.register import chain
 from mailer.statements import Many, Whole, Wire, moment, pack
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Run:
     """One run of a batch: what a claim is made under."""
 
@@ -114,7 +115,7 @@ class Due:
     recipients: list[list[Any]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Renamed:
     """A recipient whose contact has another mailbox now; *was*: name and address before."""
 

@@ -2,12 +2,13 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Table, TextClause, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lists.records import record
 from mailer.circulars.models import IS_OPEN, Letter, Recipient
 from mailer.circulars.states import RecipientState
 from mailer.delivery.models import Outcome
@@ -17,7 +18,7 @@ from mailer.statements import Many, Wire, pack
 WAITING = (RecipientState.QUEUED, RecipientState.DEFERRED)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Waiting:
     """A letter that is due, as far as the choice of its relay needs it.
 
@@ -33,7 +34,7 @@ class Waiting:
     doubtful: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wanted:
     """What a turn may claim.
 

@@ -12,8 +12,9 @@
 import datetime as dt
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from lists.records import record
 from mailer.delivery.tokens import Ask
 
 _SECOND, _MINUTE, _HOUR, _DAY = (dt.timedelta(seconds=n) for n in (1, 60, 3600, 86400))
@@ -25,7 +26,7 @@ _GRAIN = 1e-6
 IN_TIME = 0.95
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Way:
     """What limits a relay.
 
@@ -45,7 +46,7 @@ class Way:
     held: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Load:
     """Letters that are to leave.
 
@@ -61,7 +62,7 @@ class Load:
     by_domain: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Forecast:
     """What is foreseen.
 
@@ -168,7 +169,7 @@ def forecast(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Limit:
     """One of the things that may take longest."""
 

@@ -19,9 +19,10 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from lists.records import record
 from mailer.errors import JournalError
 from mailer.transport.base import Fate, Reply, Result
 
@@ -61,7 +62,7 @@ def reply_of(record: Record) -> Reply | None:
     return Reply(code, enhanced, text) if code is not None else None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Flight:
     """What a journal knows of one attempt.
 
@@ -169,7 +170,7 @@ class Journal:
         os.close(self._fd)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Relic:
     """A dead process's journal, held by us while it is taken in."""
 

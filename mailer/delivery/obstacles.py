@@ -15,13 +15,13 @@
 import datetime as dt
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.db import UtcDateTime
+from lists.records import record
 from mailer.clock import Clock
 from mailer.database import Sessions
 from mailer.delivery.models import Obstacle
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # `lift` and `listing` are for commands that send nothing
 _RELAY, _DOMAIN = "relay:", "domain:"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InTheWay:
     """Something that keeps letters waiting.
 

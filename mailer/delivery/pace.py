@@ -1,8 +1,8 @@
 """How fast letters may go to a relay, and whether they may go at all. Tokens are asked for before letters are claimed."""
 
 import datetime as dt
-from dataclasses import dataclass
 
+from lists.records import record
 from mailer.clock import Clock
 from mailer.delivery.fair import Shares
 from mailer.delivery.tokens import Buckets, Tokens
@@ -18,7 +18,7 @@ _DAY_LOOK = dt.timedelta(hours=1)
 _TICK = dt.timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Closed:
     """Why nothing may go to a relay now.
 

@@ -12,9 +12,9 @@ import datetime as dt
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 
+from lists.records import record
 from mailer.circulars.compose import Composed, merge, sign
 from mailer.circulars.frozen import Frozen
 from mailer.clock import Clock
@@ -35,7 +35,7 @@ AT_ONCE = 3
 _STRAGGLERS = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Desk:
     """What the passage of letters needs.
 
@@ -102,7 +102,7 @@ class _Passage:
         self.of.end(self, outcome)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _NotMade:
     """A letter that could not be composed."""
 

@@ -11,13 +11,13 @@ A journal speaks only for attempts under its name, and its file goes only after 
 import datetime as dt
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lists.records import record
 from mailer.circulars.models import IS_OPEN, Circular, Letter, Recipient
 from mailer.circulars.states import RecipientState
 from mailer.clock import Clock
@@ -38,7 +38,7 @@ _CUT = "the machine stopped while the letter was being sent"
 _DEAD = "the program was stopped after the letter had begun to leave, before the relay's answer was noted"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Recovered:
     """What a recovery found: attempts put back, settled by the journal, and left in doubt."""
 

@@ -7,8 +7,9 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from lists.records import record
 from mailer.errors import SettingsError
 from mailer.settings import Settings
 
@@ -16,7 +17,7 @@ from mailer.settings import Settings
 _BELOW = "*."
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Road:
     """The relays of one sender: its own, and those of the routes by domain."""
 

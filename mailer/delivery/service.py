@@ -3,11 +3,11 @@
 import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lists.records import record
 from mailer.circulars.desk import refuse_held, refuse_unapproved
 from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import BEFORE_SENDING, CircularState, RecipientState, check_move
@@ -38,7 +38,7 @@ async def _nobody(_calls: Sequence[Call], _session: AsyncSession) -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hooks:
     """What happens together with a circular's moves."""
 
@@ -48,7 +48,7 @@ class Hooks:
     cancelled: Hook = _nothing
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Progress:
     """Where a circular's recipients stand; counts of recipients."""
 

@@ -5,16 +5,16 @@ which there was no letter are given back. `token_rows` keeps the same buckets as
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+from lists.records import record
 from mailer.clock import Clock
 
 #: Tokens that are missing to this little are there: a clock has microseconds.
 GRAIN = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ask:
     """How many tokens are wanted, and how fast they come: *per_minute*, more than 0."""
 
@@ -27,7 +27,7 @@ class Ask:
         return max(1.0, self.per_minute / 10)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Got:
     """How many tokens were given, and what is left in the bucket: less than one where more were wanted."""
 

@@ -11,6 +11,7 @@ from typing import cast
 
 from sqlalchemy import Table, bindparam, case, func, select, update
 
+from lists.records import record
 from mailer.circulars.models import IS_OPEN, Circular, Letter, Recipient
 from mailer.circulars.states import CircularState
 from mailer.delivery import account
@@ -22,7 +23,7 @@ from mailer.delivery.settling import given_up, still_open, under_way
 from mailer.statements import Many, Ready, Whole, Wire, moment, pack
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Taken:
     """A batch's new run.
 

@@ -7,15 +7,16 @@ import fcntl
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from lists.records import record
 from mailer.errors import CannotDo, HomeBusy
 
 LOCK_FILE = "chancery.lock"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Holder:
     """Who sends from a home: process number, what it is (`serve`, `send`), since when (ISO time), and the coordinator."""
 

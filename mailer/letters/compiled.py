@@ -1,14 +1,16 @@
 """What compiling a circular gives; apart from the compiler, which sending need not load."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
+
+from lists.records import record
 
 #: Raised whenever the same compiled letter and fields would give other text.
 COMPOSER = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Compiled:
     """A circular in one language and form, ready to be merged.
 

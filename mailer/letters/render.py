@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from jinja2 import TemplateError
 
+from lists.records import record
 from mailer.errors import Defect, LetterError
 from mailer.letters import clean
 from mailer.letters.compiled import COMPOSER, Compiled
 from mailer.letters.environment import Scope, environment
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rendered:
     """One letter's texts; the subject is one line, the text ends with a newline."""
 

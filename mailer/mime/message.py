@@ -3,10 +3,10 @@
 import datetime as dt
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from lists.errors import BadInput
+from lists.records import record
 from mailer.mime import headers
 from mailer.mime.body import Body
 from mailer.mime.parts import Shared, check_boundary
@@ -32,7 +32,7 @@ _WRITTEN = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Message:
     """All that a letter's head is made of. Equal messages give equal bytes.
 

@@ -11,9 +11,9 @@ import binascii
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lists.errors import BadInput
+from lists.records import record
 from mailer.mime import headers
 from mailer.mime.limits import check_filename
 
@@ -21,7 +21,7 @@ COLUMNS = 76
 _BOUNDARY = re.compile(r"(?=.*=_)[A-Za-z0-9=_.]{3,64}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Attachment:
     """A document that travels with a letter.
 
@@ -36,7 +36,7 @@ class Attachment:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Shared:
     """The enclosures of a circular in one language, encoded once for all its letters.
 

@@ -14,10 +14,10 @@ import datetime as dt
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lists.errors import BadInput
+from lists.records import record
 
 if TYPE_CHECKING:  # loaded by `read_key`: who signs nothing need not load it
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -40,7 +40,7 @@ _NEXT_HEADER = re.compile(rb"\r\n(?![ \t])")
 _WIDTH = 72
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Key:
     """A private key.
 
@@ -59,7 +59,7 @@ class Key:
         return hashlib.sha256(self.public).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Signer:
     """Who answers for letters: a domain, a selector under which the DNS has the public key, and the key.
 

@@ -9,10 +9,10 @@
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from lists.records import record
 from mailer.errors import BadInput, SettingsError
 
 #: Whether a day is a working day.
@@ -24,7 +24,7 @@ _MINUTE = dt.timedelta(minutes=1)
 _DAY = dt.timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Due:
     """When something is due: `at` aware and in UTC, `rule` how that was found, in words."""
 

@@ -5,12 +5,12 @@ The functions take the caller's session, so that pausing a circular and holding 
 
 import datetime as dt
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lists.records import record
 from mailer.circulars.desk import refuse_held
 from mailer.circulars.models import Circular
 from mailer.circulars.states import CircularState
@@ -21,7 +21,7 @@ from mailer.schedule.models import LIVE, Schedule, ScheduleKind, ScheduleState
 from mailer.settings import Calendar
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ScheduleLine:
     """A schedule as people see it; times aware, in UTC.
 

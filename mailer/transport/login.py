@@ -10,12 +10,13 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import aiosmtplib
 from aiosmtplib.auth import auth_xoauth2_encode
 
+from lists.records import record
 from mailer.clock import Clock
 from mailer.settings import Auth, Relay
 from mailer.transport import access, oauth, token_command
@@ -30,7 +31,7 @@ _MARGIN, _MARGIN_MOST = 0.1, 120.0
 _CHALLENGE, _WELCOME = 334, 235
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Secret:
     """A password or an access token; `kept`: it was not fetched just now."""
 

@@ -13,10 +13,11 @@ import json
 import re
 import socket
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, cast
 from urllib.parse import quote_plus, urlencode, urlsplit
 
+from lists.records import record
 from mailer.settings import OAuth
 from mailer.transport.base import Scope
 
@@ -50,7 +51,7 @@ class NoToken(Exception):
         super().__init__(why)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Token:
     """An access token, and the seconds that it is good for from now."""
 

@@ -3,10 +3,10 @@
 import datetime as dt
 import socket
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from lists.records import record
 from mailer.errors import RelayError
 from mailer.settings import Relay, Tls
 from mailer.transport import access, commands, smtp
@@ -21,7 +21,7 @@ _WRONG = 535
 _UNTOLD = judge(Phase.LOGIN, parse(f"{_WRONG} 5.7.8 No")).why
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Probe:
     """What a relay showed.
 

@@ -11,12 +11,12 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import aiosmtplib
 
+from lists.records import record
 from mailer.clock import SystemClock
 from mailer.errors import SettingsError
 from mailer.settings import Relay, Tls
@@ -37,7 +37,7 @@ class Unavailable(Exception):
         super().__init__(verdict.why)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Session:
     """An open session before letters: for `Connection`, and for `probe`.
 

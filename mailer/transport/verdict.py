@@ -11,10 +11,10 @@
 import re
 import socket
 import ssl
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from lists.records import record
 from mailer.transport.base import Fate, Reply, Scope
 
 
@@ -75,7 +75,7 @@ def _only(phase: Phase) -> frozenset[Phase]:
     return frozenset({phase})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rule:
     """A line of the table.
 
