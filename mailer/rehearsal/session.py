@@ -1,64 +1,29 @@
-"""One client's conversation: the commands of RFC 5321 and their rules of sequence, on top of `wire`.
-
-Longer than most files here: what may be said when hangs together, and reads best in one piece.
-"""
+"""One client's conversation: the commands of RFC 5321 and their rules of sequence; those of a letter are in `receiving`."""
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from mailer.rehearsal import grammar
-from mailer.rehearsal.faults import Manner, Occasion, Rule
+from mailer.rehearsal.faults import Manner, Rule
 from mailer.rehearsal.grammar import Refusal
 from mailer.rehearsal.login import Declined, Given, Login
 from mailer.rehearsal.options import TlsMode
-from mailer.rehearsal.record import Received, RefusedRcpt, headers_of
-from mailer.rehearsal.wire import Wire, wire_form
+from mailer.rehearsal.receiving import Receiving
 
 if TYPE_CHECKING:
     from mailer.rehearsal.server import Server
 
-_OK = b"250 2.0.0 Ok\r\n"
-_SENDER_OK = b"250 2.1.0 Ok\r\n"
-_RCPT_OK = b"250 2.1.5 Ok\r\n"
-_GO_ON = b"354 End data with <CR><LF>.<CR><LF>\r\n"
-#: Faults that lose the letter when played before it is taken.
-_LOSING = frozenset({Manner.DROP, Manner.RESET, Manner.HALF, Manner.GARBAGE})
 #: Must be the last of a group of commands (RFC 2920, 3.1); STARTTLS has its own rule: what follows is thrown away.
 _LAST = frozenset({b"DATA", b"EHLO", b"HELO", b"AUTH"})
 
 
-class Session(Wire):
+class Session(Receiving):
     """A connection to the rehearsal server."""
 
     def __init__(self, server: "Server", number: int) -> None:
-        super().__init__(server.clock, server.options.size_limit)
-        self._server = server
-        self._options = server.options
-        self._faults = server.faults
-        self._record = server.record
-        self._number = number
-        self._tls = False
-        self._user: str | None = None
-        self._helo: str | None = None
-        self._letters = 0
-        self._lies = False
-        self._strips_tls = False
-        self._offer = grammar.Offer()
+        super().__init__(server, number)
         self._login: Login | Declined | None = None
-        self._content_rule: Rule | None = None
-        self._content_begun = False
-        self._refused_ahead: str | None = None
-        self._forget_letter()
-
-    def _forget_letter(self) -> None:
-        self._sender: str | None = None
-        self._letter = 0
-        self._params: Mapping[str, str] = {}
-        self._rcpts: list[tuple[str, int]] = []
-        self._rcpt_params: list[Mapping[str, str]] = []
-        self._accepted: list[str] = []
 
     # --- coming and going ----------------------------------------------------------------------------------------------
 
@@ -244,227 +209,3 @@ class Session(Wire):
             self.say(f"334 {Declined.challenge}\r\n".encode())
             return
         self._answer("235 2.7.0 Welcome" if right else "535 5.7.8 User or password is not right", rule)
-
-    # --- a letter ------------------------------------------------------------------------------------------------------
-
-    def _mail(self, line: bytes) -> None:
-        options = self._options
-        if self._helo is None:
-            raise Refusal("503 5.5.1 Say EHLO first")
-        if options.tls is TlsMode.STARTTLS and not self._tls and not self._strips_tls:
-            raise Refusal("530 5.7.0 Must issue a STARTTLS command first")
-        if options.user is not None and self._user is None:
-            raise Refusal("530 5.7.0 Authentication is required")
-        if self._sender is not None:
-            raise Refusal("503 5.5.1 A letter has one sender; RSET starts anew")
-        path = grammar.mail(line, self._offer)
-        if options.letters_per_connection and self._letters >= options.letters_per_connection:
-            self._answer("421 4.7.0 Enough letters for one connection", None, close=True)
-            return
-        self._letters += 1
-        self._letter = self._server.next_letter()
-        self._phase("mail")
-        rule = self._fault("mail", sender=path.address)
-        if rule is None or rule.code is None or rule.code < 300:  # noqa: PLR2004 - 2yz: yes
-            self._sender, self._params = path.address, path.params
-        self._answer(_SENDER_OK, rule)
-
-    def _rcpt(self, line: bytes) -> None:
-        if self._sender is None:
-            raise Refusal("503 5.5.1 Say MAIL first")
-        path = grammar.rcpt(line, self._offer, utf8="SMTPUTF8" in self._params)
-        self._phase("rcpt")
-        rule = self._fault("rcpt", addresses=(path.address,))
-        reply = rule.reply[0] if rule is not None and rule.reply else "250 2.1.5 Ok"
-        if len(self._accepted) >= self._options.rcpt_limit:
-            reply, rule = "452 4.5.3 Too many recipients", None
-        code = int(reply[:3])
-        self._rcpts.append((path.address, code))
-        self._rcpt_params.append(path.params)
-        if code < 300:  # noqa: PLR2004 - 2yz: yes
-            self._accepted.append(path.address)
-            self._answer(_RCPT_OK, rule)
-            return
-        self._record.refuse(
-            RefusedRcpt(
-                self.clock.now(), self._number, self._sender, path.address, self._params.get("ENVID"), code, reply[4:]
-            )
-        )
-        self._answer(reply, rule)
-
-    def _data(self, argument: bytes) -> None:
-        self._without(argument)
-        if self._sender is None:
-            raise Refusal("503 5.5.1 Say MAIL first")
-        if not self._rcpts:
-            raise Refusal("503 5.5.1 Say RCPT first")
-        self._phase("data")
-        if not self._accepted:
-            self._answer("554 5.5.1 No recipient was accepted", self._fault("data"))
-            return
-        rule = self._fault("data")
-        if rule is None or rule.code in {None, 354}:
-            self._content_begun, self._content_rule, self._refused_ahead = False, None, None
-            self.expect_content()
-        elif (rule.code or 0) >= 400:  # noqa: PLR2004 - 4yz, 5yz: no
-            self._forget_letter()
-        self._answer(_GO_ON, rule)
-
-    def on_more_content(self, size: int) -> None:
-        """Play the faults of the phase content."""
-        if not self._content_begun:
-            self._content_begun = True
-            self._phase("content")
-            self._content_rule = self._fault("content")
-        rule = self._content_rule
-        if rule is None or size < rule.after_bytes:
-            return
-        self._content_rule = None
-        match rule.do:
-            case Manner.STALL:
-                self.transport.pause_reading()
-                self.stall(rule.seconds, self.transport.resume_reading)
-            case Manner.EARLY:
-                if (rule.code or 0) >= 400:  # noqa: PLR2004 - 4yz, 5yz: no
-                    self._refused_ahead = rule.reply[0]
-                self.say_ahead(wire_form(rule.reply) if rule.reply else _OK)
-            case _:
-                self._answer(_OK, rule, close=rule.do is not Manner.GARBAGE or bool(rule.reply))
-
-    def on_content(self, content: bytes, *, oversize: bool) -> None:
-        """Judge a letter: the last moment before it is taken."""
-        self._phase("dot")
-        limit = self._options.size_limit
-        content, refusal = self._server.reader.read(
-            content,
-            eight_bit=self._params.get("BODY", "").upper() == "8BITMIME",
-            utf8="SMTPUTF8" in self._params,
-        )
-        if oversize or (limit and len(content) > limit):
-            refusal = f"552 5.3.4 The letter is larger than {limit} octets"
-        refusal = self._refused_ahead or refusal
-        if refusal is not None:
-            self._finish(content, refusal, None)
-            return
-        if self._lies:
-            self.forget_input()
-        elif self.waiting_input and not self._may_pipeline:
-            self._finish(content, "503 5.5.0 More came before the reply than may", None)
-            self.close()
-            return
-        rule = self._fault("dot")
-        if rule is None:
-            self._finish(content, "250 2.0.0 Taken", None)
-        elif rule.do is Manner.STALL:
-            self.stall(
-                rule.seconds, lambda: self._finish(content, rule.reply[0] if rule.reply else "250 2.0.0 Taken", None)
-            )
-        elif rule.do in _LOSING and not rule.reply:
-            self._finish(content, "451 4.3.0 Not taken", rule)
-        else:
-            self._finish(content, rule.reply[0] if rule.reply else "250 2.0.0 Taken", rule)
-
-    def _finish(self, content: bytes, reply: str, rule: Rule | None) -> None:
-        """Take the letter, or don't; write that down; then answer."""
-        assert self._sender is not None  # noqa: S101 - DATA saw to it
-        taken = reply[0] == "2" and (rule is None or rule.do not in _LOSING)
-        if taken:
-            later = self._fault("reply")
-            if later is not None:
-                rule = later
-                reply = later.reply[0] if later.reply else reply
-        options = self._options
-        seq = self._record.next_seq()
-        message_id, letter = headers_of(content)
-        text = f"{reply[4:]} as {seq}" if taken and not (rule and rule.reply) else reply[4:]
-        received = Received(
-            seq=seq,
-            at=self.clock.now(),
-            connection=self._number,
-            tls=self._tls,
-            user=self._user,
-            mail_from=self._sender,
-            rcpts=tuple(self._rcpts),
-            envid=self._params.get("ENVID"),
-            params=self._params,
-            rcpt_params=tuple(self._rcpt_params),
-            size=len(content),
-            sha256=hashlib.sha256(content).hexdigest() if options.hash_content else "",
-            message_id=message_id,
-            letter=letter,
-            reply=int(reply[:3]),
-            text=text,
-            taken=taken,
-            data=content if options.keep_data else None,
-        )
-        self._record.letter(received, keep=options.keep_received)
-        if taken:
-            self._phase("taken")
-        self._forget_letter()
-        self._answer(f"{reply[:4]}{text}", rule, delay=options.end_ms, done=self._replied)
-
-    def _replied(self) -> None:
-        if self._record.writes_phases:
-            self.flush()  # the line says that the reply has left
-        self._phase("replied")
-
-    @property
-    def _may_pipeline(self) -> bool:
-        return "PIPELINING" in self._offer.words
-
-    # --- helpers -------------------------------------------------------------------------------------------------------
-
-    def _answer(
-        self,
-        reply: str | bytes | tuple[str, ...],
-        rule: Rule | None,
-        *,
-        delay: float | None = None,
-        close: bool = False,
-        done: Callable[[], None] | None = None,
-    ) -> None:
-        """Give *reply*, or the rule's, in the rule's manner, after *delay* milliseconds (default: the options')."""
-        if rule is not None and rule.reply:
-            reply = rule.reply
-        if not isinstance(reply, bytes):
-            reply = wire_form((reply,) if isinstance(reply, str) else reply)
-
-        def finish() -> None:
-            if done is not None:
-                done()
-            if close:
-                self.close()
-
-        self.say(
-            reply,
-            rule,
-            delay=(self._options.reply_ms if delay is None else delay) / 1000,
-            done=finish if close else done,
-        )
-
-    def _fault(self, phase: str, *, sender: str | None = None, addresses: Sequence[str] | None = None) -> Rule | None:
-        if not self._faults.watches(phase):
-            return None
-        occasion = Occasion(
-            phase,
-            self._number,
-            self._letter,
-            (self._sender or "") if sender is None else sender,
-            self._accepted if addresses is None else addresses,
-        )
-        rule = self._faults.at(occasion, self.clock.now())
-        if rule is not None:
-            self._event("fault", phase=phase, rule=self._faults.rules.index(rule), letter=self._letter)
-        return rule
-
-    def _phase(self, phase: str) -> None:
-        self._record.phase(phase, self._number, self.clock)
-
-    def _event(self, kind: str, **more: Any) -> None:
-        if self._record.everything:
-            self._record.event(kind, self.clock.now(), self._number, more)
-
-    @staticmethod
-    def _without(argument: bytes) -> None:
-        if argument:
-            raise Refusal("501 5.5.4 This command takes no argument")
