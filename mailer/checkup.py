@@ -17,13 +17,13 @@ from pathlib import Path
 
 from sqlalchemy import ColumnClause, column, select, table, update
 
-from mailer import log_places, settings_loader, shipped, testletter
+from mailer import log_places, shipped, testletter
 from mailer.clock import Clock
 from mailer.database import Database
 from mailer.errors import ChanceryError
 from mailer.homes import DATABASE_FILE, database_url, network_file_system
 from mailer.migrations import schema
-from mailer.settings import LogPlace, Relay, Settings
+from mailer.settings import LogPlace, Relay, Settings, loader
 
 #: Bytes free below which a line is red, and below which a person should look. A send of 400 letters needs some megabytes;
 #: the write-ahead log of a large one some hundred.
@@ -83,7 +83,7 @@ async def look(
         yield line
     yield time(clock)
     try:
-        loaded = settings_loader.load(home, environment)
+        loaded = loader.load(home, environment)
     except ChanceryError as error:
         for one in getattr(error, "errors", [error]):
             yield _red("settings", one)
@@ -225,7 +225,7 @@ def rights(home: Path) -> Iterator[Line]:
 
 
 def _private(home: Path) -> Iterator[Path]:
-    for pattern in (settings_loader.FILE, f"{DATABASE_FILE}*", "*.password", "*.secret"):
+    for pattern in (loader.FILE, f"{DATABASE_FILE}*", "*.password", "*.secret"):
         yield from (path for path in sorted(home.glob(pattern)) if path.is_file())
 
 

@@ -11,10 +11,9 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from lists.records import record
-from mailer import settings_loader
 from mailer.database import Database
 from mailer.errors import BadInput, CannotDo, SettingsError
-from mailer.settings import Settings
+from mailer.settings import Settings, loader
 
 DATABASE_FILE = "chancery.sqlite3"
 PASSWORD_FILE = "database.password"  # noqa: S105 - a file's name
@@ -106,7 +105,7 @@ def _password(path: Path) -> str:
 
 def is_home(folder: Path) -> bool:
     """Whether *folder* is a home."""
-    return (folder / settings_loader.FILE).is_file()
+    return (folder / loader.FILE).is_file()
 
 
 async def make(folder: Path, first: First) -> list[str]:
@@ -138,7 +137,7 @@ async def make(folder: Path, first: First) -> list[str]:
         _make_folders(folder, made, new=not there)
         if password is not None and not there:
             write_private(folder / PASSWORD_FILE, f"{password}\n")
-        settings = settings_loader.load(folder).settings if there else settings
+        settings = loader.load(folder).settings if there else settings
         database = Database(database_url(folder, settings))
         try:
             before, after = await runner.upgrade(database)
@@ -147,8 +146,8 @@ async def make(folder: Path, first: First) -> list[str]:
         if before != after:
             made.append("the database")
         if not there:  # last and whole: only now is it a home
-            write_private(folder / settings_loader.FILE, text)
-            made.append(settings_loader.FILE)
+            write_private(folder / loader.FILE, text)
+            made.append(loader.FILE)
     except OSError as error:
         raise CannotDo(
             f"it can't be written to ({error.strerror})", where=str(folder), remedy="choose a folder that is yours"
@@ -216,9 +215,9 @@ def _try_out(text: str) -> Settings:
     """
     variables = {key: value for key, value in os.environ.items() if key.startswith("CHANCERY_DATABASE__")}
     with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / settings_loader.FILE).write_text(text, encoding="utf-8")
-        settings_loader.load(Path(scratch), {})
-        return settings_loader.load(Path(scratch), variables).settings
+        (Path(scratch) / loader.FILE).write_text(text, encoding="utf-8")
+        loader.load(Path(scratch), {})
+        return loader.load(Path(scratch), variables).settings
 
 
 def write_private(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import URL, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailer import facts, settings_loader
+from mailer import facts
 from mailer.backup import epoch, manifest, rows
 from mailer.backup.epoch import Begun
 from mailer.backup.folders import whole
@@ -27,6 +27,7 @@ from mailer.clock import Clock
 from mailer.database import Database
 from mailer.errors import BadInput, CannotDo, DatabaseError
 from mailer.homes import FOLDERS, PASSWORD_FILE, database_url, network_file_system, without_password, write_private
+from mailer.settings import loader
 
 _DATABASE = re.compile(r"^[ \t]*\[database\][^\n]*\n(?:(?![ \t]*\[)[^\n]*(?:\n|$))*", re.MULTILINE)
 
@@ -70,7 +71,7 @@ async def restore(
         _files(source, part, said)
         if database is not None:
             _name_database(part, database)
-        settings = settings_loader.load(part).settings
+        settings = loader.load(part).settings
         url = database_url(part, settings)
         target = Database(url)
         inside = target.file is not None and target.file.is_relative_to(part)
@@ -182,7 +183,7 @@ def _name_database(home: Path, url: str) -> None:
         write_private(home / PASSWORD_FILE, f"{password}\n")
         lines.append(f"password_file = {json.dumps(PASSWORD_FILE)}")
     lines.insert(1, f"url = {json.dumps(url, ensure_ascii=False)}")
-    file = home / settings_loader.FILE
+    file = home / loader.FILE
     text = _DATABASE.sub("", file.read_text("utf-8-sig"))
     file.unlink()
     write_private(file, f"{text.rstrip()}\n\n" + "\n".join(lines) + "\n")

@@ -103,7 +103,7 @@ def find_home() -> Path:
 def with_app(work: "Callable[[App], Awaitable[T]]", *, check_schema: bool = True) -> T:
     """Open the home, run *work* with it, close it."""
     from mailer.app import open_app
-    from mailer.settings_loader import load
+    from mailer.settings.loader import load
 
     home = find_home()
     loaded = load(home)

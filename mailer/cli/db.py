@@ -40,7 +40,7 @@ def _with(work: "Callable[[Database], Awaitable[T]]") -> T:
     """Run *work* with the home's database, whatever its schema is."""
     from mailer.database import Database
     from mailer.homes import database_url
-    from mailer.settings_loader import load
+    from mailer.settings.loader import load
 
     home = find_home()
     database_of = database_url(home, load(home).settings)

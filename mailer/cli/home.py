@@ -67,7 +67,7 @@ def init(
 @app.command()
 def settings(form: FormatOption = Format.TABLE) -> None:
     """Show every setting and where its value came from; secrets are hidden."""
-    from mailer.settings_loader import load
+    from mailer.settings.loader import load
 
     loaded = load(context.find_home())
     context.show_rows(loaded.rows(), {"key": "setting", "value": "value", "origin": "from"}, form)

@@ -16,7 +16,7 @@ from mailer.homes import PASSWORD_FILE, without_password, write_private
 from mailer.migrations import runner
 from mailer.rehearsal.faults import Faults
 from mailer.rehearsal.server import Options, Server, TlsMode
-from mailer.settings_loader import load
+from mailer.settings.loader import load
 
 HERE = Path(__file__).resolve().parent
 #: Says that a folder is a demonstration's, so that the next one may clear it away.

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from mailer.errors import SettingsError
 from mailer.settings import Bounces, OAuth, Relay, Tls
-from mailer.settings_checks import no_secret
+from mailer.settings.checks import no_secret
 
 #: octets of a secret's file that are read
 _SECRET_MOST = 64 * 1024

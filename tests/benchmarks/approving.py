@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mailer.app import open_app
 from mailer.circulars import service
-from mailer.settings_loader import load
+from mailer.settings.loader import load
 
 
 def _now() -> tuple[float, float, float]:

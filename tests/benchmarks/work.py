@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mailer.app import open_app
 from mailer.circulars import letter_files
-from mailer.settings_loader import load
+from mailer.settings.loader import load
 from tests.support.postgres import Server
 
 #: The installed command, beside the Python that runs this.

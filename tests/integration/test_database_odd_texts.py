@@ -29,7 +29,7 @@ from tests.support.rig import Home
 
 #: Columns that hold no more than so many characters (PostgreSQL counts them, SQLite does not), and who sees to that.
 _BOUNDED = {
-    "names of settings, at most 60 by `settings_checks`": {"attempt.relay", "outcome.relay", "relay_use.relay"},
+    "names of settings, at most 60 by `mailer.settings.checks`": {"attempt.relay", "outcome.relay", "relay_use.relay"},
     "our own words, ids and digests": {
         "alembic_version.version_num", "attempt.boot", "attempt.id", "attempt.owner", "attempt.sha256", "batch.owner",
         "blob.sha256", "circular.mailbox_digest", "circular.on_uncertain", "circular.text_digest", "fact.name",

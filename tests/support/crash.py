@@ -43,7 +43,7 @@ _URL = "CHANCERY_DATABASE__URL"
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([
     *("mailer.cli", "mailer.cli.sending", "mailer.cli.running", "mailer.dispatch", "mailer.transport.probe", "mailer.transport.pool"),
-    *("mailer.app", "mailer.settings_loader", "mailer.circulars.service", "mailer.migrations.runner", "mailer.reports.delivery", "lists.roll"),
+    *("mailer.app", "mailer.settings.loader", "mailer.circulars.service", "mailer.migrations.runner", "mailer.reports.delivery", "lists.roll"),
 ])  # fmt: skip
 
 

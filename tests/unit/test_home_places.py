@@ -12,7 +12,7 @@ from mailer.clock import ManualClock, SystemClock
 from mailer.dispatch import sending
 from mailer.errors import CannotDo
 from mailer.homes import First, make, network_file_system, settings_text
-from mailer.settings_loader import load
+from mailer.settings.loader import load
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mailer.errors import SettingsError
-from mailer.settings_loader import load
+from mailer.settings.loader import load
 
 LEAST = """[relays.main]
 host = "smtp.example.org"

@@ -10,8 +10,8 @@ import pytest
 from mailer import shipped
 from mailer.errors import SettingsError
 from mailer.settings import DomainPace, Issuer, Relay, Route, Sender, Settings
-from mailer.settings_loader import Loaded, load, presets
-from mailer.settings_shape import leaves
+from mailer.settings.loader import Loaded, load, presets
+from mailer.settings.shape import leaves
 
 LEAST = """
 [relays.main]

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from lists.errors import BadInput
 from mailer.settings import Bounces, Languages, Relay, Sender, Settings, Text, Tls
-from mailer.settings_shape import Key, Problem, near
+from mailer.settings.shape import Key, Problem, near
 
 _LANGUAGES: tuple[str, ...] = get_args(get_args(Languages.model_fields["fall_back"].annotation)[0])
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")

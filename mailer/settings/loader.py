@@ -16,8 +16,8 @@ from lists.records import record
 from mailer import shipped, tomlfile
 from mailer.errors import SettingsError
 from mailer.settings import Relay, Settings
-from mailer.settings_checks import problems
-from mailer.settings_shape import PREFIX, STAND_INS, Key, Problem, leaves, near, problem_of_shape
+from mailer.settings.checks import problems
+from mailer.settings.shape import PREFIX, STAND_INS, Key, Problem, leaves, near, problem_of_shape
 
 FILE = "chancery.toml"
 #: Variables with our prefix that are no settings.
@@ -209,7 +209,7 @@ class _Variables:
                 continue
             if len(path) > 1 and path[0] in _NAMED:
                 path[1] = self._name(path[0], path[1])
-            from mailer.settings_variables import value_of  # pydantic-settings: most processes have no such variable
+            from mailer.settings.variables import value_of  # pydantic-settings: most processes have no such variable
 
             data = value_of(variable, value)
             if data is None:

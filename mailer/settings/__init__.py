@@ -1,4 +1,4 @@
-"""The settings: their shapes and limits. `mailer.settings_loader` reads them; nothing here opens a file."""
+"""The settings: their shapes and limits. `loader` reads them; nothing here opens a file."""
 
 import datetime as dt
 from enum import StrEnum

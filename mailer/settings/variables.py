@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from pydantic_settings.exceptions import SettingsError
 
 from mailer.settings import Settings
-from mailer.settings_shape import PREFIX
+from mailer.settings.shape import PREFIX
 
 
 class _FromEnvironment(BaseSettings, Settings):
