@@ -6,13 +6,14 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from lists.records import record
-from mailer.settings import Section, Settings
+from mailer.settings import Languages, Section, Settings, Text
 
 Key = tuple[str, ...]
 #: What environment variables that are settings begin with.
 PREFIX = "CHANCERY_"
 #: Stand-ins for what is missing or wrong, so that the other checks can still be made; never handed out.
 STAND_INS = {"host": "localhost", "name": "-", "address": "nobody@stand-in.example"}
+_LANGUAGES: tuple[str, ...] = get_args(get_args(Languages.model_fields["fall_back"].annotation)[0])
 
 
 @record
@@ -138,3 +139,16 @@ def _hint(key: Key) -> str:
     if elsewhere:
         return f"it belongs under {' or '.join(elsewhere)}"
     return f"known here: {', '.join(known)}" if known else ""
+
+
+def text_problems(key: Key, text: Text) -> Iterator[Problem]:
+    """What is wrong with a text that may differ by language."""
+    if any("\0" in each for each in ([text] if isinstance(text, str) else text.values())):
+        yield Problem(key, "it holds a NUL character", "take \\u0000 out of it")
+    if isinstance(text, str):
+        return
+    if not text:
+        yield Problem(key, "it has no language", 'write it as "x", or { en = "x", fr = "y" }')
+    for language in text:
+        if language not in _LANGUAGES:
+            yield Problem(key, f"{language} is none of the languages {' '.join(_LANGUAGES)}", "use one of them")
