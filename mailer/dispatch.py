@@ -23,12 +23,13 @@ from mailer.circulars.frozen import Frozen
 from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular
 from mailer.circulars.states import CircularState
-from mailer.delivery.allot import Line, Ways
+from mailer.delivery.allot import Ways
 from mailer.delivery.attempts import AttemptLog
 from mailer.delivery.batches import Batches, Watch
 from mailer.delivery.daily import Days
 from mailer.delivery.domains import Domains
 from mailer.delivery.journal import Journal, boot_id
+from mailer.delivery.line import Line
 from mailer.delivery.models import Batch
 from mailer.delivery.obstacles import Obstacles
 from mailer.delivery.pace import Pace
@@ -357,7 +358,16 @@ def _build(
 
     def ways(frozen: Frozen, spread: float | None) -> Ways:
         road = road_of(app.settings, frozen.document["sender"]["key"])
-        return Ways(road=road, line=line, domains=domains, days=days, tokens=tokens, clock=app.clock, spread=spread)
+        return Ways(
+            road=road,
+            line=line,
+            domains=domains,
+            days=days,
+            tokens=tokens,
+            clock=app.clock,
+            patience=dt.timedelta(seconds=app.settings.delivery.give_up_after),
+            spread=spread,
+        )
 
     handler = Sender(
         batches=batches,

@@ -12,17 +12,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from mailer.circulars.frozen import Frozen
 from mailer.clock import Clock
 from mailer.delivery.claims import Claim, Run
 from mailer.delivery.daily import Days
 from mailer.delivery.domains import Domains, domain_of
 from mailer.delivery.due import NOTHING, Waiting, Wanted
-from mailer.delivery.fair import Turnstile
-from mailer.delivery.pace import Closed, Pace
+from mailer.delivery.line import Line
+from mailer.delivery.pace import Closed
 from mailer.delivery.routes import Road, order
 from mailer.delivery.tokens import Ask, Tokens
-from mailer.transport.base import Transport
 
 log = logging.getLogger(__name__)
 
@@ -31,36 +29,6 @@ _LOOK_AGAIN = dt.timedelta(minutes=5)
 #: Where letters on the way take up all that a domain may have at once, the next is looked for after this.
 _SOON = dt.timedelta(seconds=1)
 _DAY_FULL = "it was given as many addresses as its provider allows in a day"
-
-
-@dataclass(slots=True)
-class Line:
-    """A relay with our transport to it, and the pace it bears.
-
-    Attributes:
-        reverse_path: gives the envelope's sender for a letter's token.
-        per_day: recipients that it takes in 24 hours; 0: no limit.
-        full: its limit a day is used up until then.
-    """
-
-    name: str
-    transport: Transport
-    pace: Pace
-    reverse_path: Callable[[Frozen, str], str]
-    per_day: int = 0
-    full: Closed | None = None
-    turnstile: Turnstile = field(default_factory=Turnstile)
-
-    def reopen(self) -> None:
-        """A person has mended it: it is tried again at once."""
-        self.pace.reopen()
-        self.transport.reopen()
-
-    def closed(self, now: dt.datetime) -> Closed | None:
-        """Why nothing may go to it now; None: it is open."""
-        if self.pace.closed is not None:
-            return self.pace.closed
-        return self.full if self.full is not None and self.full.until is not None and now < self.full.until else None
 
 
 @dataclass
@@ -102,9 +70,16 @@ class Ways:
         days: Days,
         tokens: Tokens,
         clock: Clock,
+        patience: dt.timedelta,
         spread: float | None = None,
     ) -> None:
-        """Make them; *line* gives a relay by its name, *spread* is the circular's own pace in letters a minute, where it has one."""
+        """Make them; *line* gives a relay by its name, *spread* is the circular's own pace in letters a minute, where it has one.
+
+        *patience*: for so long an address beyond ASCII waits for a closed relay that may take it.
+        """
+        self._patience = patience
+        #: letters to addresses beyond ASCII that their relay may have: they go by no other
+        self._bound: set[int] = set()
         self.road, self.domains = road, domains
         self._line, self._days, self._tokens, self._clock, self._spread = line, days, tokens, clock, spread
         #: relay -> recipients that were counted and to whom no content went
@@ -166,6 +141,21 @@ class Ways:
         if any(self.line(name).closed(now) is None for name in names if name != claim.relay):
             return None
         return self.line(claim.relay).pace.next_token()
+
+    def elsewhere(self, claim: Claim) -> bool:
+        """Whether another relay of its route may take a letter whose addresses beyond ASCII its own can't be told."""
+        now = self._clock.now()
+        self.line(claim.relay).takes_no_utf8(now)
+        if claim.letter in self._bound:
+            return False
+        narrow, target = self._narrow(now), claim.targets[0]
+        others = [self.line(name) for name in self.road.relays(domain_of(target.address)) if name not in narrow]
+        waits = bool(others) and now - target.first_at < self._patience
+        return waits or any(line.closed(now) is None for line in others)
+
+    def _narrow(self, now: dt.datetime) -> list[str]:
+        """Relays that take no addresses beyond ASCII, as far as is known."""
+        return [line.name for line in self.lines if line.narrow is not None and now < line.narrow]
 
     async def _spread_out(self, made: Allotment, circular: int, room: int) -> int:
         """The circular's own pace."""
@@ -271,17 +261,26 @@ class Ways:
         now = self._clock.now()
         closed = {line.name: line.closed(now) for line in self.lines}
         long_closed = [line.name for line in self.lines if line.pace.long_closed]
+        narrow = self._narrow(now)
         planned = []
         for letter in due:
+            wide = letter.wide
+            if wide and letter.doubtful:
+                self._bound.add(letter.letter)
             last = letter.last if letter.last in closed else None  # a relay that is no longer in the settings
+            domain = domain_of(letter.addresses[0])
             names = order(
                 self.road,
-                domain_of(letter.addresses[0]),
+                domain,
                 last,
                 doubtful=letter.doubtful,
                 long_closed=long_closed,
+                narrow=narrow if wide else (),
             )
             name = next((one for one in names if closed[one] is None), None)
+            if name is None and wide and not letter.doubtful and now - (letter.first_at or now) >= self._patience:
+                told = (one for one in self.road.relays(domain) if one in narrow and closed[one] is None)
+                name = next(told, None)  # it is not shown to that one either: it is refused
             if name is None:
                 times = [one.until for each in names if (one := closed[each]) is not None and one.until is not None]
                 later[letter.letter] = min(times, default=now + _LOOK_AGAIN)

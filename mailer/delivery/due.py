@@ -26,12 +26,19 @@ class Waiting:
         addresses: of its recipients that one claim would take (`claims`), in the letter's order.
         last: the relay that has put it off, whatever was tried since; None: none has.
         doubtful: that relay may have it, and its circular chose to send it again.
+        first_at: when it was first tried; None: it is the first time.
     """
 
     letter: int
     addresses: tuple[str, ...]
     last: str | None
     doubtful: bool
+    first_at: dt.datetime | None = None
+
+    @property
+    def wide(self) -> bool:
+        """Whether not every relay takes such addresses: one is beyond ASCII."""
+        return not all(address.isascii() for address in self.addresses)
 
 
 @record
@@ -75,7 +82,14 @@ async def waiting(session: AsyncSession, circular: int, batch: int, now: dt.date
     """The letters of a batch that are due, in order."""
     rows = (
         await session.execute(
-            select(Recipient.id, Recipient.letter_id, Recipient.address, Recipient.tries, Letter.left_at)
+            select(
+                Recipient.id,
+                Recipient.letter_id,
+                Recipient.address,
+                Recipient.tries,
+                Recipient.first_at,
+                Letter.left_at,
+            )
             .join(Letter, Letter.id == Recipient.letter_id)
             .where(*is_due(circular, batch, now))
             .order_by(Recipient.letter_id, Recipient.id)
@@ -90,9 +104,15 @@ async def waiting(session: AsyncSession, circular: int, batch: int, now: dt.date
         doubtful = before is not None and before.code is None and row.left_at is not None
         known = found.get(row.letter_id)
         found[row.letter_id] = (
-            Waiting(row.letter_id, (row.address,), last, doubtful)
+            Waiting(row.letter_id, (row.address,), last, doubtful, row.first_at)
             if known is None
-            else Waiting(row.letter_id, (*known.addresses, row.address), known.last or last, known.doubtful or doubtful)
+            else replace(
+                known,
+                addresses=(*known.addresses, row.address),
+                last=known.last or last,
+                doubtful=known.doubtful or doubtful,
+                first_at=known.first_at or row.first_at,
+            )
         )
     if any(not row.address.isascii() for row in rows):
         for letter, one in found.items():

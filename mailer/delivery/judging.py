@@ -2,6 +2,8 @@
 
 - A letter that comes back without content having started goes back to `queued`, and that is no try; one that meets this three times
   while others pass on the same relay is deferred, a try counted.
+- An address beyond ASCII that a relay can't be told, which we find before we say a word of it, waits for another relay of its route.
+  The try is counted, so that the time for giving up runs.
 - In doubt stays in doubt, unless its circular chose to send again: then it is deferred, after the lease, ever later and not for ever.
 """
 
@@ -20,6 +22,7 @@ from mailer.delivery.retry import next_try
 from mailer.delivery.turns import Told
 from mailer.settings import Delivery
 from mailer.transport.base import Fate, Result, Scope
+from mailer.transport.commands import NEEDS_UTF8
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ class Judges:
                 pace=self._ways.line(relay).pace,
                 domains=self._ways.domains,
                 after_failure=self._ways.after_failure,
+                elsewhere=self._ways.elsewhere,
                 resend=self._resend,
                 strikes=self._strikes.setdefault(relay, {}),
                 chance=self._chance,
@@ -80,18 +84,20 @@ class Judge:
         pace: Pace,
         domains: Domains,
         after_failure: Callable[[Claim], dt.datetime | None],
+        elsewhere: Callable[[Claim], bool],
         resend: bool,
         strikes: dict[int, int],
         chance: Callable[[], float],
     ) -> None:
         """Make a judge.
 
-        *after_failure* says when a letter that the relay failed is due again. *resend*: the circular chose to send doubtful letters
+        *after_failure* says when a letter that the relay failed is due again, *elsewhere* whether one with addresses beyond ASCII,
+        which this relay can't be told, may go by another. *resend*: the circular chose to send doubtful letters
         again. *strikes*: letters whose content did not start, with how many had passed on this relay then; shared by all judges of a
         process. *chance*: for the jitter of retries.
         """
         self._clock, self._settings, self._relay, self._pace = clock, settings, relay, pace
-        self._domains, self._after_failure = domains, after_failure
+        self._domains, self._after_failure, self._elsewhere = domains, after_failure, elsewhere
         self._resend, self._strikes, self._chance = resend, strikes, chance
         self._lease = dt.timedelta(seconds=settings.lease)
 
@@ -230,6 +236,8 @@ class Judge:
         if result.fate is Fate.ACCEPTED:
             return self._change(claim, target, RecipientState.ACCEPTED, result=result, tries=tries, sha256=sha256)
         if result.fate is Fate.REFUSED:
+            if result.why == NEEDS_UTF8 and result.reply is None and self._elsewhere(claim):
+                return self._change(claim, target, RecipientState.QUEUED, result=result, tries=tries)
             return self._change(claim, target, RecipientState.REFUSED, result=result, tries=tries, sha256=sha256)
         if result.fate is Fate.UNCERTAIN:
             return self._uncertain(claim, target, result, sha256, chance)

@@ -28,8 +28,8 @@ from mailer.delivery.models import Obstacle
 from mailer.errors import DatabaseError
 
 if TYPE_CHECKING:  # `lift` and `listing` are for commands that send nothing
-    from mailer.delivery.allot import Line
     from mailer.delivery.domains import Domains
+    from mailer.delivery.line import Line
 
 _RELAY, _DOMAIN = "relay:", "domain:"
 

@@ -18,10 +18,11 @@ from lists.records import record
 from mailer.circulars.compose import Composed, merge, sign
 from mailer.circulars.frozen import Frozen
 from mailer.clock import Clock
-from mailer.delivery.allot import Line, Ways
+from mailer.delivery.allot import Ways
 from mailer.delivery.claims import Claim
 from mailer.delivery.journal import Journal
 from mailer.delivery.judging import Judges
+from mailer.delivery.line import Line
 from mailer.delivery.together import Together
 from mailer.delivery.turns import Told
 from mailer.errors import JournalError

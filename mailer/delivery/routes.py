@@ -3,6 +3,7 @@
 - The route of the first of its addresses that wait decides: a letter is one transaction.
 - A letter goes to the first relay of its route that is open. One that a relay has put off stays with that relay, whose greylist
   knows us by now, until it has been closed for long.
+- One to an address beyond ASCII passes over relays that are known to take none, while its route has others.
 - One of which it is not certain that the relay does not have it goes to no other relay: that could be a second copy.
 """
 
@@ -62,7 +63,15 @@ def road_of(settings: Settings, sender_key: str) -> Road:
     return road
 
 
-def order(road: Road, domain: str, last: str | None, *, doubtful: bool, long_closed: Sequence[str]) -> tuple[str, ...]:
+def order(
+    road: Road,
+    domain: str,
+    last: str | None,
+    *,
+    doubtful: bool,
+    long_closed: Sequence[str],
+    narrow: Sequence[str] = (),
+) -> tuple[str, ...]:
     """The relays that may have one letter now, the preferred one first.
 
     Args:
@@ -71,12 +80,14 @@ def order(road: Road, domain: str, last: str | None, *, doubtful: bool, long_clo
         last: the relay that has put it off; None: no content of it has been answered.
         doubtful: that relay may have it.
         long_closed: relays that wait for a person, or have been closed for long.
+        narrow: relays that take no such address as this letter's.
     """
-    names = road.relays(domain)
+    if doubtful and last is not None:
+        return (last,)
+    every = road.relays(domain)
+    names = tuple([name for name in every if name not in narrow]) or every
     if last is None:
         return names
-    if doubtful:
-        return (last,)
     if last in names and last not in long_closed:
         return (last,)
     return (*(name for name in names if name != last), *(name for name in names if name == last))

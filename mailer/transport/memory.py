@@ -135,7 +135,10 @@ class MemoryTransport:
         said = await self._say(Phase.MAIL, envelope)
         if isinstance(said, Exception):
             return flight.results(judge_error(said, Phase.MAIL))
-        if said is not None and (verdict := judge_mail(said)).fate is not Fate.ACCEPTED:
+        if (
+            said is not None
+            and (verdict := judge_mail(said, wide_sender=not envelope.sender.isascii())).fate is not Fate.ACCEPTED
+        ):
             return flight.results(verdict, said)
         for each in envelope.recipients:
             if each.id not in flight.settled and (ended := await self._recipient(flight, each)) is not None:

@@ -12,18 +12,12 @@ from lists.errors import BadInput
 from mailer.transport import commands
 from mailer.transport.base import Fate, Rcpt, Reply, Result, Scope
 from mailer.transport.flight import Flight
-from mailer.transport.verdict import Verdict
+from mailer.transport.verdict import WIDE_SENDER, Verdict
 
 DATA = b"DATA\r\n"
 _MEGABYTE = 1_000_000
 _SENDER = Verdict(
     Fate.NOT_TRIED, Scope.HOLD, "the sender's address in the settings can't be used as the sender of a letter"
-)
-_WIDE_SENDER = Verdict(
-    Fate.NOT_TRIED,
-    Scope.HOLD,
-    "the sender's address, or the one for replies or bounces, has characters beyond a to z before the @, and our mail server takes "
-    "no such address (5.6.7)",
 )
 
 
@@ -40,11 +34,13 @@ class Offer(NamedTuple):
 
     Attributes:
         rcpts: the recipients that it names, with the command of each; at least one.
+        wide_sender: it asks for SMTPUTF8 for the sender's sake, so that every letter would.
     """
 
     flight: Flight
     mail: bytes
     rcpts: Sequence[tuple[Rcpt, bytes]]
+    wide_sender: bool = False
 
     @property
     def octets(self) -> bytes:
@@ -73,16 +69,17 @@ def prepare(flight: Flight, extensions: Mapping[str, str]) -> Offer | None:
     if not rcpts:
         return None
     wide_head = not flight.payload.head.isascii()
-    utf8 = wide_head or not (envelope.sender.isascii() and all(each.address.isascii() for each, _ in rcpts))
+    plain = all(each.address.isascii() for each, _ in rcpts)  # then the head names no recipient beyond ASCII either
+    utf8 = wide_head or not (envelope.sender.isascii() and plain)
     if utf8 and not commands.takes_utf8(extensions):
-        raise Ended(_WIDE_SENDER)
+        raise Ended(WIDE_SENDER)
     try:
         mail = commands.mail(envelope, size, extensions, utf8=utf8, eight_bit=wide_head)
     except BadInput as error:
         raise Ended(_SENDER) from error
     if (most := commands.size_limit(extensions)) is not None and size > most:
         raise Ended(_too_large(size, most))
-    return Offer(flight, mail, rcpts)
+    return Offer(flight, mail, rcpts, wide_sender=utf8 and (plain or not envelope.sender.isascii()))
 
 
 def _too_large(size: int, most: int) -> Verdict:

@@ -167,7 +167,7 @@ class Connection:
         """MAIL and the RCPTs, each with its reply; whether at least one recipient may have the letter."""
         said = await self._ask(offer.mail)
         offer.flight.untouched = said.code == _CLOSING
-        verdict = judge_mail(said)
+        verdict = judge_mail(said, wide_sender=offer.wide_sender)
         if verdict.fate is not Fate.ACCEPTED:
             await self._end(verdict, said)
         accepted = 0
@@ -227,7 +227,7 @@ class Connection:
         replies, seconds = wire.replies, self._timeouts.command
         said = replies.popleft() if replies else await wire.reply(seconds)
         flight.untouched = said.code == _CLOSING
-        verdict = judge_mail(said)
+        verdict = judge_mail(said, wide_sender=offer.wide_sender)
         ended = None if verdict.fate is Fate.ACCEPTED else Ended(verdict, said)
         opened, accepted = ended is None, 0
         if said.code == _CLOSING:

@@ -57,7 +57,7 @@ _ENHANCED = re.compile(r"([245])\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})(?=\s|$)")
 
 #: the reply that gives leave to send the content
 GO_AHEAD = 354
-_YES_CODES, _NO_CODES = range(200, 300), range(400, 600)
+_YES_CODES, _NO_CODES, _NEVER_CODES = range(200, 300), range(400, 600), range(500, 600)
 
 _ANY = "*"
 _BARE = "-"
@@ -130,6 +130,8 @@ _NO_RELAY = "our mail server does not take letters from us for other offices; it
 #: how a server tells what another one said, when it asks there before it answers us: then the words are not about us
 _QUOTES = "said:"
 _NO_UTF8 = "a mail server on the way takes no address with characters beyond a to z before the @, such as an accent"
+#: what a reply says that speaks of such addresses; `judge_mail` looks for it where it is the sender's
+_ABOUT_UTF8 = ("utf8", "utf-8", "non-ascii", "smtputf8")
 _STRANGE = "our mail server gave an answer that does not fit the question"
 
 # fmt: off
@@ -281,9 +283,23 @@ def judge(phase: Phase, said: Reply) -> Verdict:
     return REPLIES[-2].verdict if phase is Phase.FINAL else REPLIES[-1].verdict
 
 
-def judge_mail(said: Reply) -> Verdict:
-    """The reply to MAIL; a yes is ACCEPTED."""
-    return judge(Phase.MAIL, said)
+#: a sender beyond ASCII, and a relay that takes none: not one letter would pass
+WIDE_SENDER = Verdict(
+    _free,
+    _hold,
+    "the sender's address, or the one for replies or bounces, has characters beyond a to z before the @, and our mail server takes "
+    "no such address",
+)
+
+
+def judge_mail(said: Reply, *, wide_sender: bool = False) -> Verdict:
+    """The reply to MAIL; a yes is ACCEPTED. *wide_sender*: the letter's sender, whoever it goes to, is beyond ASCII."""
+    verdict = judge(Phase.MAIL, said)
+    if wide_sender and said.code in _NEVER_CODES:
+        text = said.text.lower()
+        if verdict.why == _NO_UTF8 or (verdict.scope is _hold and any(word in text for word in _ABOUT_UTF8)):
+            return WIDE_SENDER
+    return verdict
 
 
 def judge_rcpt(said: Reply) -> Verdict:

@@ -191,6 +191,32 @@ async def test_a_sender_beyond_ascii_needs_a_relay_that_takes_it(tmp_path: Path,
         await agree(stage)
 
 
+@pytest.mark.parametrize("pipelining", [True, False], ids=["at-once", "step-by-step"])
+@pytest.mark.parametrize("reply", ["553 5.6.7 Not in this address", "555 5.5.4 Unsupported option: SMTPUTF8"])
+async def test_a_relay_that_refuses_the_sender_for_its_characters_is_held(
+    tmp_path: Path, pipelining: bool, reply: str
+) -> None:
+    """SMTPUTF8 offered, and the sender refused for it at MAIL: a person is told, no letter is refused, and all leave once it is mended."""
+    sender = SETTINGS.senders["secretariat"].model_copy(update={"address": "büro@x.example"})
+    for bounces in ("rückläufer@x.example", "plain@x.example"):  # the second: From alone needs it
+        home = tmp_path / bounces.partition("@")[0]
+        chosen = SETTINGS.model_copy(
+            update={"senders": {"secretariat": sender.model_copy(update={"bounces": bounces})}}
+        )
+        await prepare(home, MAILBOXES[3:], chosen)
+        row = {"faults": [{"at": "mail", "reply": reply, "times": 1}]}
+        async with open_stage(
+            home, tmp_path / f"{home.name}-home", row, pipelining=pipelining, connections=1, chosen=chosen
+        ) as stage:
+            await stage.first()
+            assert set((await stage.states()).values()) == {"queued"}
+            assert "the sender's address, or the one for replies or bounces" in (await stage.held() or "")
+            assert stage.copies() == {}
+            await stage.mended()
+            await stage.to_the_end()
+            assert stage.copies() == {"office": 1}
+
+
 async def test_signatures_hold_over_addresses_beyond_ascii(tmp_path: Path) -> None:
     """Both versions of a letter are signed, each over its own header; dkimpy and OpenDKIM say so."""
     home, key = tmp_path / "prepared", tmp_path / "dkim.key"

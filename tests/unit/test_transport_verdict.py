@@ -308,3 +308,30 @@ def test_no_code_stands_without_a_verdict():
                 if phase not in {Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.FINAL, Phase.CONTENT}:
                     assert verdict.fate is Fate.NOT_TRIED
                 assert bool(verdict.why) != (verdict.fate is Fate.ACCEPTED)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "550 5.6.7 Non-ASCII addresses not permitted",
+        "553 5.6.9 Can't be transferred",
+        "555 5.5.4 Unsupported option: SMTPUTF8",
+        "553 5.1.7 Sender address holds UTF-8",
+        "550 Non-ASCII sender",
+    ],
+)
+def test_a_sender_beyond_ascii_that_a_relay_does_not_take_holds_it(said: str) -> None:
+    """Where it is the sender who needs SMTPUTF8, no letter would pass: a person has to see to it, and reads what is wrong."""
+    verdict = judge_mail(parse(said), wide_sender=True)
+    assert (verdict.fate, verdict.scope) == (Fate.NOT_TRIED, Scope.HOLD)
+    assert verdict.why.startswith("the sender's address, or the one for replies or bounces")
+    assert judge_mail(parse(said)).why != verdict.why
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["250 2.1.0 Ok", "451 4.3.0 no UTF-8 today", "552 5.3.4 Too large", "550 5.7.60 SendAsDenied", "421 4.3.2 Bye"],
+)
+def test_whatever_else_is_said_of_such_a_sender_means_what_it_always_does(said: str) -> None:
+    """A sender beyond ASCII may be refused for other reasons, or put off."""
+    assert judge_mail(parse(said), wide_sender=True) == judge_mail(parse(said))
