@@ -31,8 +31,9 @@ from mailer.clock import ManualClock
 from mailer.delivery.claims import Run
 from mailer.delivery.forecast import Forecast
 from mailer.delivery.foreseen import of_circular
+from mailer.delivery.progress import Progress
 from mailer.delivery.routes import road_of
-from mailer.delivery.service import Delivery, Progress
+from mailer.delivery.service import Delivery
 from mailer.delivery.turns import Told
 from mailer.dispatch import Sending, sending
 from mailer.errors import CannotDo, Defect, NotAllowedNow

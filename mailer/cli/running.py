@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager, contextmanager
 from mailer.app import App
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.cli import context
+from mailer.delivery.progress import Progress as Standing
 from mailer.delivery.service import Delivery
-from mailer.delivery.service import Progress as Standing
 from mailer.dispatch import Sending, others_at_work
 from mailer.transport.base import Fate
 

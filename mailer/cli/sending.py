@@ -41,6 +41,7 @@ def send(
         told = expect in {None, letters}  # else nothing will leave
         until = await foretelling.before_sending(application, circular_id, finish_by, told=told)
         slept = begun and await _slept(application, circular_id)
+        alike = await _alike(application, circular_id) if begun else []
         if slept or not begun:
             confirm(letters, expect, f"circular send {ident}")
         try:
@@ -53,6 +54,7 @@ def send(
                 await sending.delivery.start(
                     circular_id, by=application.by, expect=None if begun else expect, finish_by=until
                 )
+                _tell_alike(alike)
                 context.settle()
                 with running.signals(sending) as taken:
                     async with running.progress_bar(application.delivery, circular_id):
@@ -64,6 +66,7 @@ def send(
                 circular_id, by=application.by, expect=None if begun else expect, finish_by=until
             )
             context.err.print(f"Handed over: {busy}", markup=False)
+            _tell_alike(alike)
             await running.follow(application, circular_id)
             return running.tell(application, await application.delivery.progress(circular_id))
 
@@ -99,6 +102,24 @@ async def look(application: Any, ident: str, *, to_send: bool = False) -> tuple[
         letters = await session.scalar(select(func.count()).where(Letter.circular_id == circular.id)) or 0
     road_of(application.settings, circular.sender)
     return circular.id, circular.sender, letters, circular.state == CircularState.SENDING
+
+
+async def _alike(application: Any, *circulars: int) -> list[str]:
+    """Other circulars that wait for a person as one of these does."""
+    from mailer.delivery.alike import waiting_alike
+
+    async with application.database.read() as session:
+        return await waiting_alike(session, application.settings, circulars)
+
+
+def _tell_alike(names: list[str]) -> None:
+    """Say how they go on; nothing where there are none."""
+    import shlex
+
+    if names:
+        wait, they = ("waits", "it") if len(names) == 1 else ("wait", "they")
+        go_on = f"chancery circular resume {shlex.join(names)}"
+        print(f"{', '.join(names)} {wait} for the same. If {they} should go on too: {go_on}")
 
 
 async def _probe_first(application: Any, sender: str) -> None:
@@ -206,13 +227,19 @@ def pause(ident: Id) -> None:
 
 
 @app.command()
-def resume(ident: Id) -> None:
-    """Let a circular go on that is paused, or that waits for a person."""
+def resume(
+    idents: Annotated[list[str], typer.Argument(metavar="ID...", help="numbers of drafts, or references")],
+) -> None:
+    """Let circulars go on that are paused, or that wait for a person; says which others wait for the same."""
 
     async def work(application: Any) -> int:
-        circular_id = (await look(application, ident))[0]
-        await application.delivery.resume(circular_id, by=application.by)
-        print(f"It goes on: `chancery serve` sends it, or `chancery circular send {ident}`.")
+        numbers = {(await look(application, ident))[0]: ident for ident in idents}
+        alike = await _alike(application, *numbers)
+        await application.delivery.resume(*numbers, by=application.by)
+        goes, it = ("It goes on", "it") if len(numbers) == 1 else ("They go on", "them")
+        each = ", ".join(f"`chancery circular send {ident}`" for ident in numbers.values())
+        print(f"{goes}: `chancery serve` sends {it}, or {each}.")
+        _tell_alike(alike)
         return context.LATER
 
     raise typer.Exit(context.with_app(work))

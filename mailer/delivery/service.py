@@ -17,6 +17,7 @@ from mailer.delivery import account, obstacles
 from mailer.delivery.account import Change
 from mailer.delivery.batches import call_for
 from mailer.delivery.models import Batch
+from mailer.delivery.progress import Progress
 from mailer.delivery.settling import settle_batch, settle_circular
 from mailer.delivery.waking import CONTINUED, waits_since
 from mailer.errors import BadInput, NotAllowedNow, NotFound
@@ -48,31 +49,8 @@ class Hooks:
     cancelled: Hook = _nothing
 
 
-@record
-class Progress:
-    """Where a circular's recipients stand; counts of recipients."""
-
-    state: CircularState
-    reference: str
-    held_why: str | None
-    letters: int
-    recipients: dict[RecipientState, int]
-    next_at: dt.datetime | None
-
-    @property
-    def done(self) -> int:
-        """Recipients that need the engine no more."""
-        return sum(count for state, count in self.recipients.items() if state not in _UNDER_WAY)
-
-    @property
-    def total(self) -> int:
-        """All recipients."""
-        return sum(self.recipients.values())
-
-
 #: Why a doubtful recipient waits in the queue.
 _AGAIN = "a coordinator has it sent again"
-_UNDER_WAY = frozenset({RecipientState.QUEUED, RecipientState.SENDING, RecipientState.DEFERRED})
 
 
 class Delivery:
@@ -193,35 +171,38 @@ class Delivery:
                 await chain.append(session, chain.chain_of(one.id), "circular-paused", {}, by=by, at=now)
                 await self._hooks.paused(session, one)
 
-    async def resume(self, circular_id: int, *, by: str) -> None:
-        """Let a paused circular and its paused reminders go on, or one that waits for a person; one that a restore held is free again."""
+    async def resume(self, *circulars: int, by: str) -> None:
+        """Let circulars go on, all or none: paused ones with their paused reminders, those that wait for a person or that a restore held."""
         now = self._clock.now()
         async with self._sessions.write() as session:
-            circular = await _get(session, circular_id)
-            paused = await _reminders(session, circular_id, {CircularState.PAUSED})
-            if circular.state in BEFORE_SENDING and circular.held_why is not None:
-                circular.held_why = None
-                await chain.append(session, chain.chain_of(circular.id), "circular-resumed", {}, by=by, at=now)
-                await self._hooks.resumed(session, circular)
-            elif circular.state == CircularState.SENT:
-                await self._hooks.resumed(session, circular)
-            elif circular.state == CircularState.PAUSED:
-                paused.insert(0, circular)
-            elif circular.state == CircularState.SENDING and circular.held_why is not None:
-                await self._continue(session, circular, by, now)
-                await self._wake(session, circular_id)
-            else:
-                raise NotAllowedNow(f"it is not paused, it is {circular.state.value}", where=_name(circular))
-            for one in paused:
-                if one.held_why is not None:  # held, and then paused: resuming says both
-                    await obstacles.lift(session)
-                    await self._lift(session, one, now)
-                one.state = CircularState.SENDING
-                await chain.append(session, chain.chain_of(one.id), "circular-resumed", {}, by=by, at=now)
-                await self._hooks.resumed(session, one)
-                await self._wake(session, one.id)
-                await session.flush()
-                await settle_circular(session, one.id, now)
+            for circular_id in circulars:
+                await self._resume(session, await _get(session, circular_id), by, now)
+
+    async def _resume(self, session: AsyncSession, circular: Circular, by: str, now: dt.datetime) -> None:
+        paused = await _reminders(session, circular.id, {CircularState.PAUSED})
+        if circular.state in BEFORE_SENDING and circular.held_why is not None:
+            circular.held_why = None
+            await chain.append(session, chain.chain_of(circular.id), "circular-resumed", {}, by=by, at=now)
+            await self._hooks.resumed(session, circular)
+        elif circular.state == CircularState.SENT:
+            await self._hooks.resumed(session, circular)
+        elif circular.state == CircularState.PAUSED:
+            paused.insert(0, circular)
+        elif circular.state == CircularState.SENDING and circular.held_why is not None:
+            await self._continue(session, circular, by, now)
+            await self._wake(session, circular.id)
+        else:
+            raise NotAllowedNow(f"it is not paused, it is {circular.state.value}", where=_name(circular))
+        for one in paused:
+            if one.held_why is not None:  # held, and then paused: resuming says both
+                await obstacles.lift(session)
+                await self._lift(session, one, now)
+            one.state = CircularState.SENDING
+            await chain.append(session, chain.chain_of(one.id), "circular-resumed", {}, by=by, at=now)
+            await self._hooks.resumed(session, one)
+            await self._wake(session, one.id)
+            await session.flush()
+            await settle_circular(session, one.id, now)
 
     async def cancel(self, circular_id: int, *, by: str) -> int:
         """Stop a circular and its reminders for good: what has not left stays here.

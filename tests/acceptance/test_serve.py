@@ -298,6 +298,59 @@ def test_what_waits_for_a_person_goes_on_under_serve_once_told(home: Home, tmp_p
     assert home.report(REFERENCE)["counts"]["accepted"] == LETTERS
 
 
+def test_who_lets_one_circular_go_on_is_told_which_others_wait_for_the_same(home: Home, tmp_path: Path) -> None:
+    """Three circulars wait for one mail server: `resume` of the first names the two others, and the command that lets both go on at once."""
+    others = ["TEST/2006/002", "TEST/2006/003"]
+    for reference in others:
+        folder = home.folder / "circulars" / reference[-3:]
+        shutil.copytree(home.folder / "circulars" / "meeting", folder)
+        home.run("circular", "new", str(folder))
+        home.run("circular", "approve", reference, by="bert")
+    home.run("circular", "new", str(home.folder / "circulars" / "meeting"))  # TEST/2006/004, a draft
+    faults = '[[fault]]\nat = "mail"\nreply = "550 5.7.60 SendAsDenied; not as this sender"\n'
+    with relay_process(tmp_path, "refusing", faults) as relay:
+        home.use(relay)
+        for reference in [REFERENCE, *others]:
+            home.run("circular", "send", reference, "--expect", str(LETTERS), expect=3)
+        assert not relay.letters()
+    with relay_process(tmp_path, "relay") as relay, serving(home, relay) as serve:
+        told = home.run("circular", "resume", REFERENCE, expect=4).stdout
+        assert "TEST/2006/002, TEST/2006/003 wait for the same" in told
+        assert "chancery circular resume TEST/2006/002 TEST/2006/003" in told
+        wait_for(lambda: len(relay.letters()) == LETTERS, "the letters of the first")
+        assert home.run("circular", "resume", *others, "TEST/2006/004", expect=2).stdout == ""  # all of them or none
+        assert "nothing more leaves" in home.run("report", others[0]).stdout
+        told = home.run("circular", "resume", *others, expect=4).stdout
+        assert "wait for the same" not in told
+        wait_for(lambda: len(relay.letters()) == 3 * LETTERS, "the letters of the others")
+        serve.stop()
+    assert set(taken(relay).values()) == {3}
+
+
+def test_send_names_the_others_too(home: Home, tmp_path: Path) -> None:
+    """A circular that waited is sent in place once its mail server is mended: the other that waits for it is named; one held otherwise is not."""
+    other = "TEST/2006/002"
+    shutil.copytree(home.folder / "circulars" / "meeting", home.folder / "circulars" / "other")
+    home.run("circular", "new", str(home.folder / "circulars" / "other"))
+    home.run("circular", "approve", other, by="bert")
+    faults = '[[fault]]\nat = "mail"\nreply = "550 5.7.60 SendAsDenied; not as this sender"\n'
+    banned = '[[fault]]\nat = "mail"\nreply = "550 5.7.501 Access denied, spam abuse detected"\n'
+    with relay_process(tmp_path, "refusing", faults) as relay:
+        home.use(relay)
+        for reference in (REFERENCE, other):
+            said = home.run("circular", "send", reference, "--expect", str(LETTERS), expect=3)
+            assert "wait" not in said.stdout  # it was told when the first one was held
+    with relay_process(tmp_path, "banning", banned) as relay:
+        home.use(relay)
+        said = home.run("circular", "send", REFERENCE, expect=3)
+        assert f"{other} waits for the same. If it should go on too: chancery circular resume {other}" in said.stdout
+    with relay_process(tmp_path, "relay") as relay:
+        home.use(relay)
+        said = home.run("circular", "send", REFERENCE)  # they wait for two different things now
+        assert "for the same" not in said.stdout
+        assert set(taken(relay).values()) == {1}
+
+
 def counters(text: str) -> dict[str, float]:
     """Name with labels -> value, of Prometheus' text."""
     lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
