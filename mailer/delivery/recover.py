@@ -5,7 +5,8 @@
 - The journal is not here, or the machine was started anew since (plain write() does not outlive a power cut): uncertain.
 - A journal that turns up later without D may put its letters back, unless they were settled meanwhile.
 
-A journal speaks only for attempts under its name, and its file goes only after the transaction that took it in.
+A journal speaks only for attempts under its name, and its file goes only after the transaction that took it in. It is read before that
+transaction, line by line, and asked only about attempts whose outcome the rows lack: the rest of it is not kept in memory.
 """
 
 import datetime as dt
@@ -25,8 +26,9 @@ from mailer.database import Sessions
 from mailer.delivery import account
 from mailer.delivery.account import Change
 from mailer.delivery.attempts import log_settled
-from mailer.delivery.journal import FATES, Flight, Record, Relic, alive, relics, reply_of
+from mailer.delivery.journal import Record
 from mailer.delivery.models import Attempt, Batch, Obstacle
+from mailer.delivery.relics import FATES, Flight, Relic, Said, alive, relics, reply_of
 from mailer.delivery.retry import next_try
 from mailer.delivery.settling import doubt, given_up, is_cancelled, settle_batch, settle_circular
 from mailer.errors import DatabaseError
@@ -36,6 +38,8 @@ from mailer.transport.base import Fate
 _GONE = "the program was stopped while it was sending, and its flight journal is not here"
 _CUT = "the machine stopped while the letter was being sent"
 _DEAD = "the program was stopped after the letter had begun to leave, before the relay's answer was noted"
+#: Recipients of whom a journal may have news.
+_ASKED = Recipient.state.in_((RecipientState.SENDING, RecipientState.UNCERTAIN, RecipientState.QUEUED))
 
 
 @record
@@ -136,20 +140,21 @@ class Recovery:
 
     async def _take_in(self, owner: str, relic: Relic | None) -> Recovered:
         now = self._clock.now()
+        said = relic.said(await self._asked(owner)) if relic else None  # beforehand: it may take a while
         async with self._sessions.write() as session:
-            rows = await session.execute(
+            open_ones = (
                 select(Recipient, Attempt)
                 .join(Attempt, Attempt.id == Recipient.attempt_id)
-                .where(
-                    Attempt.owner == owner,
-                    Recipient.state.in_((RecipientState.SENDING, RecipientState.UNCERTAIN, RecipientState.QUEUED)),
-                )
+                .where(Attempt.owner == owner, _ASKED)
                 .order_by(Attempt.circular_id, Recipient.id)
             )
+            rows = (await session.execute(open_ones)).all()
+            if relic and said and (attempts := {attempt.id for _, attempt in rows}) - said.asked:
+                said = relic.said(attempts)  # a server may commit a claim a moment after its client's death
             changes: dict[int, list[Change]] = {}
             resend = await self._resending(session)
             for recipient, attempt in rows:
-                change = self._judge(recipient, attempt, relic, now, resend=attempt.circular_id in resend)
+                change = self._judge(recipient, attempt, said, now, resend=attempt.circular_id in resend)
                 if change is not None:
                     changes.setdefault(attempt.circular_id, []).append(change)
             for circular, found in changes.items():
@@ -159,8 +164,8 @@ class Recovery:
             await self._close_attempts(session, owner, [one for found in changes.values() for one in found], now)
             await self._free(session, owner, set(changes), now)
             await session.execute(delete(Obstacle).where(Obstacle.owner == owner))
-            asked = select(Circular.id, Circular.reference).where(Circular.id.in_(changes))
-            names = (await session.execute(asked)).all()
+            named = select(Circular.id, Circular.reference).where(Circular.id.in_(changes))
+            names = (await session.execute(named)).all()
         for circular, name in names:
             log_settled(name or str(circular), changes[circular])
         every = [change for found in changes.values() for change in found]
@@ -168,21 +173,27 @@ class Recovery:
         back = sum(change.state is RecipientState.QUEUED for change in every)
         return Recovered(back, len(every) - doubts - back, doubts)
 
+    async def _asked(self, owner: str) -> set[str]:
+        """The attempts of *owner* whose journal may have news."""
+        found = select(Attempt.id).join(Recipient, Recipient.attempt_id == Attempt.id).where(Attempt.owner == owner)
+        async with self._sessions.read() as session:
+            return set(await session.scalars(found.where(_ASKED)))
+
     @staticmethod
     async def _resending(session: AsyncSession) -> set[int]:
         return set(await session.scalars(select(Circular.id).where(Circular.on_uncertain == "resend")))
 
     def _judge(
-        self, recipient: Recipient, attempt: Attempt, relic: Relic | None, now: dt.datetime, *, resend: bool
+        self, recipient: Recipient, attempt: Attempt, said: Said | None, now: dt.datetime, *, resend: bool
     ) -> Change | None:
         """The change for one recipient; None: nothing new is known of it."""
         flying = recipient.state is RecipientState.SENDING
         again = self._choice(recipient, now) if resend else None
-        if relic is None or attempt.boot != self._boot:
-            return doubt(recipient, attempt, now, _GONE if relic is None else _CUT, again=again) if flying else None
-        flight = relic.flights.get(attempt.id)
+        if said is None or attempt.boot != self._boot:
+            return doubt(recipient, attempt, now, _GONE if said is None else _CUT, again=again) if flying else None
+        flight = said.flights.get(attempt.id)
         if flight is None:
-            return self._unknown(recipient, attempt, now, again, damaged=relic.damaged)
+            return self._unknown(recipient, attempt, now, again, proof=said.rules_out(attempt.id))
         records = {record[0]: record for record in (*flight.settled, *(flight.answered or ()))}
         record = records.get(recipient.id)
         if (
@@ -195,11 +206,11 @@ class Recovery:
         return doubt(recipient, attempt, now, _DEAD, again=again, sha256=flight.sha256) if flying else None
 
     def _unknown(
-        self, recipient: Recipient, attempt: Attempt, now: dt.datetime, again: dt.datetime | None, *, damaged: bool
+        self, recipient: Recipient, attempt: Attempt, now: dt.datetime, again: dt.datetime | None, *, proof: bool
     ) -> Change | None:
-        """A journal that does not name the attempt: no content left, unless the journal is damaged or was emptied since."""
+        """A journal that does not name the attempt: no content left, unless it is no *proof* of that, or has dropped it since."""
         flying = recipient.state is RecipientState.SENDING
-        if damaged:
+        if not proof:
             return doubt(recipient, attempt, now, _GONE, again=again) if flying else None
         if flying:
             return self._change(recipient, attempt, RecipientState.QUEUED, now, tries=recipient.tries)

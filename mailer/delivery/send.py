@@ -161,8 +161,7 @@ class Sender:
     def recorded(self, told: Sequence[Told]) -> None:
         """*told* is in the database: the journal need not remember it."""
         self.unrecorded.difference_update(one.claim.attempt for one in told)
-        if not self.unrecorded:
-            self.journal.forget()
+        self.journal.forget(self.unrecorded)
 
 
 class _BatchRun:

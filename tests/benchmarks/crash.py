@@ -22,9 +22,10 @@ from tests.support.postgres import pg_server
 
 #: Kind -> its part of the kills; those that are no kill come on top.
 _KILLS = {
-    "kill -9 while letters leave": 0.3,
+    "kill -9 while letters leave": 0.2,
     "kill -9 at any moment from the start": 0.25,
     "kill -9, and again in the recovery": 0.1,
+    crash.COMPACTING: 0.1,
     "power cut: journals torn, another boot": 0.1,
 }
 _APPROVING, _MIGRATING = 0.1, 0.1

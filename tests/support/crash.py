@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ ANSWER_MS = 40
 LEASE = 1.0
 
 _URL = "CHANCERY_DATABASE__URL"
+#: Octets from which the flight journal is compacted, where it is not those of the program.
+COMPACT_AT = "CRASH_COMPACT_AT"
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([
@@ -57,9 +60,12 @@ def _command(arguments: list[str], variables: Mapping[str, str], out: str, boot:
     os.dup2(file, 2)
     from mailer import dispatch
     from mailer.cli import main
+    from mailer.delivery.journal import Journal
 
     if boot is not None:
         dispatch.boot_id = lambda: boot
+    if octets := variables.get(COMPACT_AT):
+        dispatch.Journal = partial(Journal, compact_at=int(octets))
     os._exit(main(arguments))
 
 
@@ -118,6 +124,7 @@ class Count:
         uncertain: addresses in doubt in the end.
         worst: most that a single strike left in doubt: of what one process had claimed.
         starts: processes that were started.
+        journal: octets of the largest flight journal that a strike left.
     """
 
     kind: str
@@ -128,6 +135,7 @@ class Count:
     uncertain: int = 0
     worst: int = 0
     starts: int = 0
+    journal: int = 0
     wrong: list[str] = field(default_factory=list)
 
 
@@ -236,6 +244,7 @@ def field_of(folder: Path, seed: int) -> Iterator[Field]:
         yield Field(folder, relay, random.Random(seed), prepared)  # noqa: S311 - moments, not secrets
 
 
+COMPACTING = "kill -9, the journal compacted all the time"
 KILLED_BESIDE = "two on PostgreSQL: kill -9 of one"
 FROZEN_BESIDE = "two on PostgreSQL: SIGSTOP of one beyond the lease"
 
@@ -275,6 +284,13 @@ def kill_in_recovery(ground: Field, home: Home, running: Running) -> None:
     time.sleep(ground.chance.uniform(0, 0.015))
     again.strike(signal.SIGKILL)
     again.end()
+
+
+def kill_while_compacting(ground: Field, _home: Home, running: Running) -> None:
+    """SIGKILL while letters leave, early or late, where a journal is compacted at nearly every turn."""
+    _letters_leave(ground, running)
+    time.sleep(ground.chance.uniform(0, 1.2))
+    running.strike(signal.SIGKILL)
 
 
 def freeze(ground: Field, _home: Home, running: Running) -> None:
@@ -317,6 +333,7 @@ STRIKES: dict[str, Strike] = {
     "kill -9 while letters leave": kill_in_flight,
     "kill -9 at any moment from the start": kill_at_any_moment,
     "kill -9, and again in the recovery": kill_in_recovery,
+    COMPACTING: kill_while_compacting,
     "SIGSTOP beyond the lease, then kill -9": freeze,
     "power cut: journals torn, another boot": power_cut,
     "SIGTERM": ask_to_stop,
@@ -330,11 +347,15 @@ def sending(ground: Field, kind: str, strikes: int) -> Count:
     boot: str | None = None
     while count.strikes < strikes:
         home, since = ground.home(), ground.size
+        if kind == COMPACTING:
+            home.variables[COMPACT_AT] = "1000"
         for _ in range(min(10, strikes - count.strikes)):
             running = start(home, "circular", "send", REFERENCE, "--expect", str(LETTERS), boot=boot)
             boot = STRIKES[kind](ground, home, running) or boot
             count.strikes, count.starts = count.strikes + 1, count.starts + 1
             running.end()
+            sizes = [path.stat().st_size for path in (home.folder / "journal").glob("*.flight")]
+            count.journal = max([count.journal, *sizes])
             if _is_sent(home):
                 break
         _finish(home, count, boot)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from mailer.delivery import journal
-from mailer.delivery.journal import Journal, alive, read, relics
+from mailer.delivery.journal import Journal
+from mailer.delivery.relics import alive, relics, reply_of
 from mailer.errors import JournalError
 from mailer.transport.base import Fate, Reply, Result, Scope
+from tests.support.flights import saying
 
 NOON = dt.datetime(2006, 7, 7, 12, 0, tzinfo=dt.UTC)
 REFUSED = Result(
@@ -33,13 +34,13 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     own = Journal(tmp_path, "1")
     own.begun("a" * 32, NOON, [REFUSED], "f" * 64)
     own.answered("a" * 32, NOON, [REFUSED, TAKEN])
-    flights, damaged = read(_only_file(tmp_path))
-    flight = flights["a" * 32]
-    assert not damaged
+    said = saying(_only_file(tmp_path), {"a" * 32})
+    flight = said.flights["a" * 32]
+    assert not said.damaged
     assert flight.sha256 == "f" * 64
     assert [record[0] for record in flight.settled] == [7]
     assert flight.answered is not None
-    assert journal.reply_of(flight.answered[1]) == TAKEN.reply
+    assert reply_of(flight.answered[1]) == TAKEN.reply
     own.close(remove=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -52,8 +53,9 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for cut in range(1, len(whole)):
         path.write_bytes(whole + whole.replace(b"a" * 32, b"b" * 32)[:cut])
-        flights, damaged = read(path)
-        assert (set(flights), damaged) == ({"a" * 32}, False)
+        said = saying(path, {"a" * 32, "b" * 32})
+        assert (set(said.flights), said.damaged) == ({"a" * 32}, False)
+        assert said.rules_out("b" * 32)
     own.close(remove=True)
 
 
@@ -63,9 +65,10 @@ def test_a_damaged_line_inside_is_told(tmp_path: Path) -> None:
     own.begun("a" * 32, NOON, [], None)
     path = _only_file(tmp_path)
     path.write_bytes(b'["D", "bbbb\n' + path.read_bytes())
-    flights, damaged = read(path)
-    assert damaged
-    assert set(flights) == {"a" * 32}
+    said = saying(path, {"a" * 32, "b" * 32})
+    assert said.damaged
+    assert set(said.flights) == {"a" * 32}
+    assert not said.rules_out("b" * 32)
     own.close(remove=True)
 
 
@@ -98,7 +101,7 @@ def test_kill_9_leaves_whole_lines(tmp_path: Path) -> None:
     )
     assert done.returncode == -signal.SIGKILL
     (found,) = relics(tmp_path, "1")
-    assert len(found.flights) == 50
+    assert len(found.said({f"{number:032d}" for number in range(60)}).flights) == 50
     found.close(remove=True)
 
 
@@ -135,8 +138,8 @@ def test_healing_cuts_off_what_a_failed_write_has_left(tmp_path: Path) -> None:
     own.broken = "the flight journal can't be written (disk full)"
     own.heal()
     own.begun("c" * 32, NOON, [], "0" * 64)
-    flights, damaged = read(path)
-    assert (set(flights), damaged) == ({"a" * 32, "c" * 32}, False)
+    said = saying(path, {"a" * 32, "b" * 32, "c" * 32})
+    assert (set(said.flights), said.damaged) == ({"a" * 32, "c" * 32}, False)
     own.close(remove=True)
 
 
@@ -153,5 +156,5 @@ def test_forgetting_empties_the_file(tmp_path: Path) -> None:
     own.begun("a" * 32, NOON, [], None)
     own.forget()
     own.begun("b" * 32, NOON, [], None)
-    assert set(read(_only_file(tmp_path))[0]) == {"b" * 32}
+    assert set(saying(_only_file(tmp_path), {"a" * 32, "b" * 32}).flights) == {"b" * 32}
     own.close(remove=True)

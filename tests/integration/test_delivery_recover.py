@@ -1,0 +1,97 @@
+"""Taking in what a dead process left: from its journal's locked file, in little memory, and while servers still commit for the dead."""
+
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailer import facts
+from mailer.app import App
+from mailer.clock import ManualClock
+from mailer.database import Database
+from mailer.delivery.journal import Journal, boot_id
+from mailer.delivery.recover import Recovered, Recovery
+from mailer.transport.base import Fate, Reply, Result
+from tests.support.approved import addresses, office, states
+from tests.support.flights import attempt
+from tests.support.runs import begin
+
+
+class _Late:
+    """Rows in which something is committed a moment after they were first read."""
+
+    def __init__(self, database: Database, late: Callable[[], Awaitable[object]]) -> None:
+        self._database, self._late = database, [late]
+
+    def write(self, *, alongside: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
+        return self._database.write(alongside=alongside)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        async with self._database.read() as session:
+            yield session
+        while self._late:
+            await self._late.pop()()
+
+
+async def _recovery(app: App, sessions: Database | _Late) -> Recovery:
+    async with app.database.read() as session:
+        epoch = await facts.epoch(session)
+    return Recovery(
+        sessions=sessions,
+        clock=app.clock,
+        settings=app.settings.delivery,
+        folder=app.home / app.settings.delivery.journal,
+        epoch=epoch,
+        boot=boot_id(),
+    )
+
+
+async def test_a_claim_that_is_committed_after_its_client_died_is_put_back(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """A server commits a dead process's claim after the journal was asked: it is asked again, and puts back what never left."""
+    app, circular = await office(database, clock, tmp_path, addresses(3))
+    await app.delivery.start(circular, by="anna")
+    dead = Journal(tmp_path / "journal", "1")
+    dead.close(remove=False)
+    recovery = await _recovery(app, _Late(database, lambda: begin(app, circular, dead.name)))
+    assert await recovery.run() == Recovered(put_back=3)
+    assert set((await states(database, circular)).values()) == {"queued"}
+    assert list((tmp_path / "journal").iterdir()) == []
+
+
+async def test_a_long_journal_is_taken_in_with_little_memory(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Of seven megabytes about letters that were recorded, what is needed for three open ones is found, in a fraction of that memory."""
+    app, circular = await office(database, clock, tmp_path, addresses(3))
+    await app.delivery.start(circular, by="anna")
+    dead = Journal(tmp_path / "journal", "1")
+    _, _, (answered, cut, _) = await begin(app, circular, dead.name)
+    said = Result(answered.targets[0].id, Fate.ACCEPTED, reply=Reply(250, "2.0.0", "2.0.0 Ok"))
+    for number in range(20_000):
+        dead.begun(attempt(number), clock.now(), [], "0" * 64)
+        dead.answered(attempt(number), clock.now(), [said])
+        if number == 10_000:
+            dead.begun(answered.attempt, clock.now(), [], "1" * 64)
+            dead.begun(cut.attempt, clock.now(), [], "2" * 64)
+            dead.answered(answered.attempt, clock.now(), [said])
+    assert dead.size > 5_000_000
+    dead.close(remove=False)
+    recovery = await _recovery(app, database)
+    tracemalloc.start()
+    try:
+        found = await recovery.run()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == Recovered(put_back=1, settled=1, uncertain=1)
+    assert await states(database, circular) == {
+        "office001@org.example": "accepted",
+        "office002@org.example": "uncertain",
+        "office003@org.example": "queued",
+    }
+    assert peak < 2_000_000
