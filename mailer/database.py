@@ -21,7 +21,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -156,9 +156,13 @@ class Database:
         Raises:
             DatabaseError: the database can't be read, or something tried to write.
         """
+        session = AsyncSession(self._reader, expire_on_commit=False)
         try:
-            async with AsyncSession(self._reader, expire_on_commit=False) as session, session.begin():
+            try:
                 yield session
+            finally:  # cut off, SQLAlchemy would give up the connection and write a traceback into the log
+                if (cancelled := await _undisturbed(session.close())) is not None:
+                    raise cancelled
         except SQLAlchemyError as error:
             raise plain(error, self.name, reading=True) from error
 
@@ -306,18 +310,24 @@ def _require_wal(mode: str) -> None:
         raise sqlite3.OperationalError(f"the file system of the home can't hold a write-ahead log (it gave {mode})")
 
 
-async def _to_the_end(session: AsyncSession) -> None:
-    """Commit, whatever cancels us meanwhile, and make the calls that waited for it."""
-    commit = asyncio.ensure_future(session.commit())
+async def _undisturbed(work: Coroutine[Any, Any, None]) -> asyncio.CancelledError | None:
+    """Bring *work* to its end, whatever cancels us meanwhile; that cancellation, for the caller to raise."""
+    task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
-    while not commit.done():
+    while not task.done():
         try:
-            await asyncio.shield(commit)
+            await asyncio.shield(task)
         except asyncio.CancelledError as error:
             cancelled = error
         except SQLAlchemyError:
             break  # told by `result()` below
-    commit.result()
+    task.result()
+    return cancelled
+
+
+async def _to_the_end(session: AsyncSession) -> None:
+    """Commit, whatever cancels us meanwhile, and make the calls that waited for it."""
+    cancelled = await _undisturbed(session.commit())
     for call in session.info.pop(_AFTER_COMMIT, ()):
         try:
             call()

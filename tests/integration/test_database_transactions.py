@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import logging
 import os
 import sqlite3
 import subprocess
@@ -10,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, text, update
+from sqlalchemy import Column, Integer, MetaData, String, Table, event, insert, select, text, update
 
 from lists.db import UtcDateTime
 from mailer.database import Database, after_commit
@@ -222,6 +223,17 @@ async def test_a_commit_is_finished_even_when_cancelled(scratch: Database):
     with pytest.raises(asyncio.CancelledError):
         await asyncio.create_task(work())
     assert (await value_of(scratch), told) == (6, ["committed"])
+
+
+async def test_a_reader_that_is_cancelled_at_its_end_says_nothing(scratch: Database, caplog: pytest.LogCaptureFixture):
+    """A task cancelled while its reading is being ended is cancelled, without a traceback in the log; the connection serves on."""
+    first = await value_of(scratch)
+    reading = asyncio.create_task(value_of(scratch))
+    event.listen(scratch._reader.sync_engine, "reset", lambda *_: reading.cancel())
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert await value_of(scratch) == first
 
 
 async def test_waiting_for_another_process_can_be_cancelled(sqlite_scratch: Database):
