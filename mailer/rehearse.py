@@ -56,6 +56,7 @@ _REACHING = {
     "port",
     "tls",
     "allow_clear_text",
+    "allow_clear_password",
     "ca_file",
     "username",
     "auth",

@@ -31,7 +31,7 @@ class Tls(StrEnum):
 
     IMPLICIT = "implicit"  #: from the first byte (port 465)
     STARTTLS = "starttls"  #: required; never skipped where a relay does not offer it
-    NONE = "none"  #: loopback only, unless `allow_clear_text`
+    NONE = "none"  #: loopback only, unless `allow_clear_text`; with a login, unless `allow_clear_password` too
 
 
 class Bounces(StrEnum):
@@ -85,6 +85,7 @@ class Relay(Section):
     port: Port = 587
     tls: Tls = Tls.STARTTLS
     allow_clear_text: bool = False
+    allow_clear_password: bool = False
     ca_file: str | None = None
     username: str | None = None
     auth: Auth | None = None

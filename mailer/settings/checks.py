@@ -78,11 +78,13 @@ def _relay(key: Key, relay: Relay) -> Iterator[Problem]:
             'set tls = "starttls" or "implicit"; or, on a network that you trust, allow_clear_text = true',
         )
     elif relay.tls is Tls.NONE and relay.username is not None and not is_loopback(relay.host):
+        forced = relay.allow_clear_password
         yield Problem(
             (*key, "username"),
-            f"the password goes to {relay.host} in clear text, for everybody on the way to read",
-            'set tls = "starttls" or "implicit", or do without a login',
-            stops=False,
+            f"the password {'goes' if forced else 'would go'} to {relay.host} in clear text, for everybody on the way to read",
+            'set tls = "starttls" or "implicit", or do without a login'
+            + ("" if forced else "; where it must be, allow_clear_password = true"),
+            stops=not forced,
         )
     expected = _PORTS.get(relay.port)
     if expected and relay.tls not in {expected, Tls.NONE}:

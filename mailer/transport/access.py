@@ -3,20 +3,39 @@
 Read anew at each connect.
 """
 
-import ipaddress
 import os
 import ssl
 import stat
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import SecretStr
 
 from mailer.errors import SettingsError
 from mailer.settings import Bounces, OAuth, Relay, Tls
-from mailer.settings.checks import no_secret
+from mailer.settings.checks import is_loopback, no_secret
 
 #: octets of a secret's file that are read
 _SECRET_MOST = 64 * 1024
+
+
+class Clear(NamedTuple):
+    """What would be said in the clear, and the setting that allows it."""
+
+    what: str
+    setting: str
+
+
+def clear_text(relay: Relay) -> Clear | None:
+    """What *relay*, if it is not this machine, must not hear as its settings stand; None: all is encrypted, or allowed by name."""
+    if relay.tls is not Tls.NONE:
+        return None
+    if not relay.allow_clear_text:
+        return Clear("letters and password", "allow_clear_text")
+    if relay.username is not None and not relay.allow_clear_password:
+        return Clear("the password", "allow_clear_password")
+    return None
 
 
 def check(name: str, relay: Relay) -> None:
@@ -26,11 +45,11 @@ def check(name: str, relay: Relay) -> None:
         SettingsError: clear text to another machine, or a password in two places.
     """
     where = f"relays.{name}"
-    if relay.tls is Tls.NONE and not relay.allow_clear_text and not _is_loopback(relay.host):
+    if not is_loopback(relay.host) and (missing := clear_text(relay)):
         raise SettingsError(
-            f'tls = "none" would send letters and password in the clear to {relay.host}',
+            f'tls = "none" would send {missing.what} in the clear to {relay.host}',
             where=where,
-            remedy='Set tls = "starttls" or "implicit"; where it must be, allow_clear_text = true',
+            remedy=f'Set tls = "starttls" or "implicit"; where it must be, {missing.setting} = true',
         )
     if relay.helo is not None and not (
         relay.helo.isascii() and relay.helo.isprintable() and relay.helo.split() == [relay.helo]
@@ -46,15 +65,6 @@ def check(name: str, relay: Relay) -> None:
         )
     if relay.username is not None and not relay.username.isprintable():
         raise SettingsError("the username holds characters that can't be seen", where=where, remedy="Write it again")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def context(name: str, relay: Relay, home: Path) -> ssl.SSLContext | None:
@@ -74,20 +84,41 @@ def context(name: str, relay: Relay, home: Path) -> ssl.SSLContext | None:
 def trusting(ca_file: str | None, home: Path, where: str) -> ssl.SSLContext:
     """TLS 1.2 or later, certificate and name checked, against *ca_file* in the home; None: against the system's authorities.
 
+    Reading some hundred authorities takes 20 to 40 ms of a processor: that is done once, and again where a file is not what it was.
+
     Raises:
         SettingsError: the file can't be read, or holds no certificate.
     """
     path = None if ca_file is None else home / ca_file
     try:
-        made = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=path)
+        return _trusting(path, _marks(path))
     except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
         raise SettingsError(
             f"the certificates in {path} can't be read ({_short(error)})",
             where=where,
             remedy="Give a file of certificates in PEM form, relative to the home",
         ) from error
+
+
+@lru_cache(maxsize=16)
+def _trusting(path: Path | None, marks: object) -> ssl.SSLContext:  # noqa: ARG001 - part of what is remembered
+    made = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=path)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     return made
+
+
+def _marks(path: Path | None) -> tuple[tuple[str, int, int, int] | None, ...]:
+    """By what files of certificates are known to be the same as before: *path*, or those of the system."""
+    system = ssl.get_default_verify_paths()
+    marks: list[tuple[str, int, int, int] | None] = []
+    for each in (system.cafile, system.capath) if path is None else (str(path),):
+        try:
+            seen = Path(each or "").stat()  # the system may have none
+        except OSError:  # is told by who reads it
+            marks.append(None)
+        else:
+            marks.append((each, seen.st_ino, seen.st_size, seen.st_mtime_ns))
+    return tuple(marks)
 
 
 def password(name: str, relay: Relay, home: Path) -> str:

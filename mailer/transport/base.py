@@ -15,7 +15,7 @@ Rules for both sides:
   CR or LF in its head, are defects and raise before anything is sent. What else the gate raises is raised from `send` too, after
   the connection was cut; what `after_reply` raises is logged, and the results are returned.
 - `post` is `send` without a task that waits: what `send` would return or raise is handed to a function, once, perhaps before `post`
-  itself returns. What is posted can't be called back; `close` answers it. The function must neither wait nor raise.
+  itself returns. What is posted can't be called back; `close` answers it. The function must not wait; what it raises is logged.
 """
 
 from collections.abc import Callable, Sequence

@@ -38,10 +38,14 @@ class Flight:
     place: tuple[int, int] | None = None
 
     def end(self, outcome: Sequence[Result] | Exception) -> None:
-        """Tell what became of it; a second end is not told."""
-        if not self.over:
-            self.over = True
+        """Tell what became of it; a second end is not told. A failure of who is told is logged: others wait for their own end."""
+        if self.over:
+            return
+        self.over = True
+        try:
             self.landed(outcome)
+        except Exception:  # noqa: BLE001 - whatever it is, see above
+            _log.exception("landed-failed", extra={"attempt": self.envelope.attempt})
 
     def results(self, verdict: Verdict, said: Reply | None = None) -> list[Result]:
         """One result per recipient: those already settled as they are, the others by *verdict*."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lists.errors import BadInput
 from mailer.transport import commands
-from mailer.transport.base import Fate, Rcpt, Reply, Result, Scope
+from mailer.transport.base import Fate, Payload, Rcpt, Reply, Result, Scope
 from mailer.transport.flight import Flight
 from mailer.transport.verdict import WIDE_SENDER, Verdict
 
@@ -51,6 +51,15 @@ class Offer(NamedTuple):
     def replies(self) -> int:
         """How many replies it asks for."""
         return len(self.rcpts) + 2
+
+
+def stuffed(payload: Payload) -> tuple[bytes, bytes]:
+    """The letter's head with its dots stuffed, and what ends the content behind the tail."""
+    head = payload.head.replace(b"\r\n.", b"\r\n..")
+    if head.startswith(b"."):
+        head = b"." + head
+    last = next((part for part in (*reversed(payload.tail), head) if len(part)), b"\r\n")
+    return head, b".\r\n" if bytes(last[-2:]) == b"\r\n" else b"\r\n.\r\n"
 
 
 def prepare(flight: Flight, extensions: Mapping[str, str]) -> Offer | None:

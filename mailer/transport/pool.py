@@ -24,7 +24,6 @@ then on the lane goes on as its relay speaks (`Wire.drive`), without a task's wa
 import asyncio
 import logging
 import math
-import ssl
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,7 +87,6 @@ class SmtpTransport:
         self.lanes = relay.connections
         self._relay, self._home, self._clock = relay, home, clock
         self._login = Login(name, relay, home, clock)
-        self._context: ssl.SSLContext | None = None
         self._queue: deque[Flight] = deque()
         self._tasks: dict[asyncio.Task[None], Connection | None] = {}
         #: letters for which lanes are made that have not begun
@@ -140,8 +138,8 @@ class SmtpTransport:
             self._carrying[flight].abort()
 
     def reopen(self) -> None:
-        """A person has mended the relay: no back-off any more, and the settings' files are read anew."""
-        self._failure, self._context, self._pause, self._again_at = None, None, 0.0, 0.0
+        """A person has mended the relay: no back-off any more."""
+        self._failure, self._pause, self._again_at = None, 0.0, 0.0
 
     async def close(self) -> None:
         """Say goodbye on idle connections and cut the others: their letters are NOT_TRIED, or UNCERTAIN once content has begun."""
@@ -250,9 +248,7 @@ class SmtpTransport:
             await asyncio.sleep(LOOKS[-self._looks])
         failures, beside = self._failures, self._working()
         try:
-            if self._context is None:
-                self._context = access.context(self.name, self._relay, self._home)
-            connection = await smtp.connect(self.name, self._relay, self._home, self._context, self._login)
+            connection = await smtp.connect(self.name, self._relay, self._home, self._login)
         except smtp.Unavailable as error:
             self._fail(flight, error.verdict, error.said, beside=beside)
             return None
@@ -292,7 +288,7 @@ class SmtpTransport:
         else:
             self._looks = max(0, self._looks - 1)
         self._passed = False
-        self._proven, self._failure, self._context = False, (verdict, said), None
+        self._proven, self._failure = False, (verdict, said)
         self._again_at = self._clock.running() + self._pause
         if first:
             _log.warning("relay-failed", extra={"relay": self.name, "why": verdict.why, "again_in": self._pause})

@@ -9,7 +9,7 @@ from typing import cast
 from lists.records import record
 from mailer.errors import RelayError
 from mailer.settings import Relay, Tls
-from mailer.transport import access, commands, smtp
+from mailer.transport import commands, smtp
 from mailer.transport.base import Scope
 from mailer.transport.login import NoWay
 from mailer.transport.oauth import NoToken
@@ -59,7 +59,7 @@ async def probe(name: str, relay: Relay, home: Path) -> Probe:
         SettingsError: its settings ask for what can't or must not be done.
     """
     try:
-        session = await smtp.open_session(name, relay, home, access.context(name, relay, home))
+        session = await smtp.open_session(name, relay, home)
     except smtp.Unavailable as error:
         raise _explained(name, relay, error) from error
     tls, names, until = _certificate(session.wire.info("ssl_object"))

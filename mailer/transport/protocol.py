@@ -20,7 +20,7 @@ from typing import Any
 from mailer.settings import Timeouts
 from mailer.transport.base import Fate, Held, Payload, Rcpt, Reply, Result, Scope
 from mailer.transport.flight import Flight, tell
-from mailer.transport.offer import DATA, Ended, Offer, prepare
+from mailer.transport.offer import DATA, Ended, Offer, prepare, stuffed
 from mailer.transport.verdict import (
     GO_AHEAD,
     BadReply,
@@ -37,6 +37,8 @@ from mailer.transport.wire import SLICE, Wire
 
 #: seconds to wait for a goodbye, and for the relay to close
 _QUIT = 2.0
+#: seconds to wait for the release of a socket that was cut: a matter of two turns of the loop
+_RELEASE = 5.0
 _CLOSING = 421
 
 
@@ -139,9 +141,9 @@ class Connection:
                 return flight.results(_NOBODY_LEFT)
             self._pass_gate(flight)
             phase = Phase.CONTENT
-            await self._content(flight.payload, following if self._offered and not self.step_by_step else None)
+            whole = await self._content(flight.payload, following if self._offered and not self.step_by_step else None)
             phase = Phase.FINAL
-            results = await self._conclude(flight)
+            results = await self._conclude(flight, whole=whole)
         except Ended as ended:
             return flight.results(ended.verdict, ended.said)
         except Held as held:
@@ -268,6 +270,7 @@ class Connection:
         """Returns once content may start, at once."""
         if not self._wire.quiet:
             raise BadReply("the relay spoke before the content")
+        self._wire.check()
         if flight.abandoned:
             raise Held(_CALLED_BACK.why)
         try:
@@ -289,39 +292,41 @@ class Connection:
             self._ahead = None  # is told in its own turn
         return b"" if self._ahead is None else self._ahead.octets
 
-    async def _content(self, payload: Payload, following: Following | None) -> None:
-        """The content, dots stuffed in the head, and the final dot. Nothing waits between the gate and the first write."""
+    async def _content(self, payload: Payload, following: Following | None) -> bool:
+        """The content, dots stuffed in the head, and the final dot. Nothing waits between the gate and the first write.
+
+        Returns:
+            Whether all of it has gone; not the final dot, once the relay has said a word, or half of one: its answer would not be known
+            from that word, or from the rest of it.
+        """
         wire, seconds = self._wire, self._timeouts.block
-        head = payload.head.replace(b"\r\n.", b"\r\n..")
-        if head.startswith(b"."):
-            head = b"." + head
+        head, end = stuffed(payload)
         if not payload.tail:  # one packet for a letter without enclosures
-            end = b".\r\n" if not head or head.endswith(b"\r\n") else b"\r\n.\r\n"
             wire.write(b"".join((head, end, self._envelope_of(following))))
-            return
-        last = next((part for part in (*reversed(payload.tail), head) if len(part)), b"\r\n")
-        end = b".\r\n" if bytes(last[-2:]) == b"\r\n" else b"\r\n.\r\n"
+            return True
         wire.write(head)
         await wire.drain(seconds)
         for part in payload.tail:
             view = memoryview(part)
             for start in range(0, len(view), SLICE):
-                if wire.early is not None:
-                    return
+                if not wire.calm:
+                    return False
                 wire.write(view[start : start + SLICE])
                 await wire.drain(seconds)
-        if wire.early is None:
-            wire.write(end + self._envelope_of(following))
+        await wire.listen()
+        if not wire.calm:
+            return False
+        wire.write(end + self._envelope_of(following))
+        return True
 
-    async def _conclude(self, flight: Flight) -> list[Result]:
-        """The final reply, judged and told to the gate."""
+    async def _conclude(self, flight: Flight, *, whole: bool) -> list[Result]:
+        """The final reply, judged and told to the gate; *whole*: the final dot has gone."""
         wire = self._wire
-        if (said := wire.early) is not None:
-            # before the final dot: a no may be believed, a yes can't be about this letter
+        said = await wire.reply(self._timeouts.final)
+        if not whole:  # a no may be believed, a yes can't be about this letter
             self._fit = False
             if judge_final(said).fate is Fate.ACCEPTED:
                 raise BadReply("the relay answered before the end of the content")
-        said = await wire.reply(self._timeouts.final)
         if self._too_many() and (wire.early is None or wire.early.code != _CLOSING):
             raise BadReply("two answers to one letter")
         verdict = judge_final(said)
@@ -365,9 +370,10 @@ class Connection:
                 await self.cut()
 
     async def cut(self) -> None:
-        """Close without goodbye, and wait until the socket is released."""
+        """Close without goodbye, and wait until the socket is released; not long, since nothing more depends on it."""
         self.abort()
-        await self._wire.closed()
+        with suppress(TimeoutError):
+            await self._wire.closed(_RELEASE)
 
     def abort(self) -> None:
         """Close without goodbye; what is on its way ends as if the relay had gone."""

@@ -9,8 +9,8 @@
 import asyncio
 import ipaddress
 import socket
-import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -56,7 +56,6 @@ async def connect(
     name: str,
     relay: Relay,
     home: Path,
-    context: ssl.SSLContext | None,
     login: Login | None = None,
 ) -> Connection:
     """A connection that is ready for letters.
@@ -64,34 +63,31 @@ async def connect(
     Args:
         name: the relay's name in the settings.
         relay: its settings.
-        home: where `password_file` is looked for.
-        context: of `access.context`.
+        home: what paths in the settings are relative to.
         login: keeps the access token between connections; default: one for this connection.
 
     Raises:
         Unavailable: the relay, the network or the login did not allow it.
-        SettingsError: the password can't be had, or clear text would leave this machine.
+        SettingsError: the password or the authorities can't be had, or clear text would leave this machine.
     """
-    session = await open_session(name, relay, home, context, login)
+    session = await open_session(name, relay, home, login)
     return Connection(session.wire, session.extensions, relay.timeouts)
 
 
-async def open_session(
-    name: str, relay: Relay, home: Path, context: ssl.SSLContext | None, login: Login | None = None
-) -> Session:
+async def open_session(name: str, relay: Relay, home: Path, login: Login | None = None) -> Session:
     """As `connect`, for those who want to look at the session."""
     access.check(name, relay)
     login = login or Login(name, relay, home, SystemClock())
     secret = await _secret(login)
     try:
-        return await _open(relay, context, secret)
+        return await _open(name, relay, home, secret)
     except Unavailable as error:
         if secret is None or error.phase is not Phase.LOGIN or error.verdict.scope is not Scope.HOLD:
             raise
         login.forget(secret)
         if not secret.kept:
             raise
-    return await _open(relay, context, await _secret(login))
+    return await _open(name, relay, home, await _secret(login))
 
 
 async def _secret(login: Login) -> Secret | None:
@@ -101,12 +97,20 @@ async def _secret(login: Login) -> Secret | None:
         raise Unavailable(Phase.LOGIN, Verdict(Fate.NOT_TRIED, error.scope, error.why)) from error
 
 
-async def _open(relay: Relay, context: ssl.SSLContext | None, secret: Secret | None) -> Session:
+async def _open(name: str, relay: Relay, home: Path, secret: Secret | None) -> Session:
     """One connection, up to the EHLO after the login."""
+    # the first time it takes a while: meanwhile the relay is reached
+    making = asyncio.get_running_loop().run_in_executor(None, access.context, name, relay, home)
+    making.add_done_callback(lambda made: made.cancelled() or made.exception())  # nobody may ask for it any more
     try:
         sock = await _reach(relay)
     except OSError as error:
         raise Unavailable(Phase.CONNECT, judge_error(error, Phase.CONNECT)) from error
+    try:
+        context = await making
+    except BaseException:
+        sock.close()
+        raise
     client = aiosmtplib.SMTP(
         hostname=relay.host,
         sock=sock,
@@ -125,6 +129,8 @@ async def _open(relay: Relay, context: ssl.SSLContext | None, secret: Secret | N
         client.close()
         for each in held:
             cast("asyncio.Transport", each).abort()
+        with suppress(OSError):  # before the greeting is through there is no transport to be had
+            sock.shutdown(socket.SHUT_RDWR)
         raise
 
 
@@ -173,9 +179,9 @@ async def _reach(relay: Relay) -> socket.socket:
         found = await loop.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM)
         problem: OSError = socket.gaierror(f"{relay.host} has no address")
         for family, kind, protocol, _, address in found:
-            if relay.tls is Tls.NONE and not relay.allow_clear_text and not _loopback(address[0]):
+            if not _loopback(address[0]) and (missing := access.clear_text(relay)):
                 raise SettingsError(
-                    f"{relay.host} is not this machine, and letters would go there in the clear",
+                    f"{relay.host} is not this machine, and {missing.what} would go there in the clear",
                     remedy='Set tls = "starttls" or "implicit"',
                 )
             sock = socket.socket(family, kind, protocol)

@@ -7,6 +7,7 @@ Rules:
 
 - A reply is one or more lines ``NNN-text`` and a last ``NNN text``, all with one code from 200 to 599, in at most `LINE` and
   `REPLY` octets; anything else is `BadReply`, and no later word of the relay is believed.
+- A time-out is for a whole reply, not for a piece of it: who sends an octet now and then holds no connection longer than who is silent.
 - Replies are kept in the order they came. Who writes a command looks first whether one is there already (`early`).
 - A conversation that waits for nothing but this wire is driven by it (`drive`): what the relay says takes it on at once, without a
   task's way through the event loop. Others wait as tasks do.
@@ -16,7 +17,9 @@ Rules:
 
 import asyncio
 import re
+import select
 import types
+from asyncio.trsock import TransportSocket
 from collections import deque
 from collections.abc import Coroutine, Generator
 from functools import lru_cache
@@ -178,6 +181,32 @@ class Wire(asyncio.BufferedProtocol):
         """Whether nothing was said that has not been read, not even half a reply."""
         return not (self.replies or self._buffer or self._texts)
 
+    @property
+    def calm(self) -> bool:
+        """Whether it is quiet, and the connection is whole."""
+        return self._fault is None and self.quiet
+
+    async def listen(self) -> None:
+        """Hear what the relay has said up to now: what lies in the kernel, since whoever writes a letter at once lets nobody read."""
+        raw = self.info("socket")
+        if not isinstance(raw, TransportSocket) or raw.fileno() < 0:
+            return
+        waiting = select.poll()
+        waiting.register(raw.fileno(), select.POLLIN)
+        if waiting.poll(0):
+            self._loop.call_soon(self.rouse)  # behind the reading, should that bring nothing
+            await self.news(None)
+
+    def check(self) -> None:
+        """Look whether the connection is whole.
+
+        Raises:
+            Gone: it has ended.
+            BadReply: the relay said what is no SMTP reply.
+        """
+        if self._fault is not None:
+            raise self._fault
+
     async def reply(self, seconds: float) -> Reply:
         """The relay's next reply.
 
@@ -186,10 +215,11 @@ class Wire(asyncio.BufferedProtocol):
             Gone: the connection ended first.
             BadReply: it is no SMTP reply.
         """
+        until = self._loop.time() + seconds
         while not self.replies:
             if self._fault is not None:
                 raise self._fault
-            await self.news(seconds)
+            await self.news(until - self._loop.time())
         return self.replies.popleft()
 
     def write(self, data: bytes | memoryview) -> None:
@@ -206,14 +236,15 @@ class Wire(asyncio.BufferedProtocol):
         """Wait until the buffer is low again, or the relay has said something.
 
         Raises:
-            TimeoutError: the relay took nothing for *seconds*.
+            TimeoutError: the buffer was not low in *seconds*.
             Gone: the connection ended.
             BadReply: the relay spoke, and it is no SMTP reply.
         """
+        until = self._loop.time() + seconds
         while self._paused and not self.replies:
             if self._fault is not None:
                 raise self._fault
-            await self.news(seconds)
+            await self.news(until - self._loop.time())
 
     def info(self, name: str) -> object:
         """What asyncio's transport tells of itself (`ssl_object`, `peername`)."""
@@ -313,8 +344,14 @@ class Wire(asyncio.BufferedProtocol):
 
 
 def take_over(transport: asyncio.BaseTransport) -> Wire:
-    """Put a new `Wire` on *transport* in place of the protocol that it had."""
+    """Put a new `Wire` on *transport* in place of the protocol that it had.
+
+    Where it has begun to close, the protocol that it had may be the one that heard of the end; ours is told here.
+    """
     wire = Wire(asyncio.get_running_loop())
     wire.connection_made(transport)
     transport.set_protocol(wire)
+    if transport.is_closing():
+        wire.abort()
+        wire.connection_lost(None)
     return wire

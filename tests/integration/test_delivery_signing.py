@@ -8,15 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mailer.circulars.keys import Keys
 from mailer.clock import ManualClock
 from mailer.database import Database
+from mailer.delivery.archive import kept
 from mailer.mime.signing import Signer
 from mailer.settings import Dkim
 from mailer.transport.base import Envelope, Rcpt
 from mailer.transport.memory import MemoryTransport
 from mailer.transport.verdict import Phase
-from tests.support.approved import SETTINGS, addresses, again, office, recipient, send, states
+from tests.support.approved import SETTINGS, addresses, again, letters, office, recipient, send, states
 from tests.support.dkim_kit import SELECTOR, dkimpy_verifies, pem, signer
 
 SENDER = SETTINGS.senders["secretariat"].model_copy(update={"dkim": Dkim(selector=SELECTOR, key_file="dkim.key")})
@@ -89,3 +92,21 @@ async def test_a_letter_keeps_its_signature(database: Database, clock: ManualClo
     assert first == second
     assert first.startswith(b"DKIM-Signature: ")
     assert set((await states(database, circular)).values()) == {"accepted"}
+
+
+@pytest.mark.parametrize("enclosure", [b"", b"%PDF-1.7\n" + bytes(range(256)) * 40], ids=["alone", "enclosure"])
+async def test_what_is_kept_of_signed_letters_are_the_bytes_that_left(
+    database: Database, clock: ManualClock, tmp_path: Path, enclosure: bytes
+):
+    """Kept bytes are signed anew, by the same key for the same time: octet for octet what left, and the signature holds."""
+    archived = SIGNED.model_copy(update={"delivery": SIGNED.delivery.model_copy(update={"archive": True})})
+    app, circular = await office(database, clock, with_key(tmp_path), addresses(3), archived, enclosure=enclosure)
+    relay = MemoryTransport()
+    await send(app, circular, relay)
+    sent = {one.recipients[0].address: one.data for one in relay.received}
+    for number, letter in enumerate(await letters(database, circular), 1):
+        async with database.read() as session:
+            assert letter.sha256 is not None
+            whole = await kept(session, letter.sha256)
+        assert whole == sent[f"office00{number}@org.example"]
+        assert dkimpy_verifies(whole, signer().record)

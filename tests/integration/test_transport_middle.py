@@ -9,7 +9,7 @@ from mailer.clock import SystemClock
 from mailer.errors import RelayError
 from mailer.rehearsal.options import Options, TlsMode
 from mailer.rehearsal.server import Server
-from mailer.transport import access, smtp
+from mailer.transport import smtp
 from mailer.transport.pool import SmtpTransport
 from mailer.transport.probe import probe
 from tests.support.middle import Change, middle
@@ -88,7 +88,7 @@ async def test_the_offers_are_those_made_after_tls(tmp_path):
 
     async with Server(OPTIONS) as server, middle(server.port, change) as between:
         relay = relay_to(server, port=between.port)
-        session = await smtp.open_session("main", relay, tmp_path, access.context("main", relay, tmp_path))
+        session = await smtp.open_session("main", relay, tmp_path)
         assert b"STARTTLS" in between.heard
         assert "xclear" not in session.extensions
         assert session.extensions["size"] == str(OPTIONS.size_limit)

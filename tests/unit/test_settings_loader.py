@@ -282,7 +282,11 @@ def test_clear_text_within_this_machine(tmp_path: Path, host: str):
     load(write(tmp_path, f'[relays.main]\nhost = "{host}"\ntls = "none"\n'), {})
     forced = '[relays.main]\nhost = "10.0.0.1"\ntls = "none"\nallow_clear_text = true\n'
     assert load(write(tmp_path, forced), {}).warnings == ()
-    (warning,) = load(write(tmp_path, f"{forced}username = 'u'\npassword = 'p'\n"), {}).warnings
+    login = f"{forced}username = 'u'\npassword = 'p'\n"
+    (problem,) = problems(tmp_path, login)
+    assert "main.username: the password would go to 10.0.0.1 in clear text" in problem
+    assert "allow_clear_password = true" in problem
+    (warning,) = load(write(tmp_path, f"{login}allow_clear_password = true\n"), {}).warnings
     assert "main.username: the password goes to 10.0.0.1 in clear text" in warning
     assert "clear text" in problems(tmp_path, '[relays.main]\nhost = "localhost.example.org"\ntls = "none"\n')[0]
 

@@ -5,8 +5,11 @@ import ssl
 import pytest
 
 from mailer.errors import SettingsError
+from mailer.rehearsal.certificate import Authority
 from mailer.settings import Relay
 from mailer.transport import access
+
+LOGIN = {"username": "u", "password": "p"}
 
 
 @pytest.mark.parametrize(
@@ -14,6 +17,8 @@ from mailer.transport import access
     [
         ({"host": "mail.example", "tls": "none"}, "clear"),
         ({"host": "192.0.2.1", "tls": "none"}, "clear"),
+        ({"host": "192.0.2.1", "tls": "none", "allow_clear_text": True, **LOGIN}, "the password in the clear"),
+        ({"host": "192.0.2.1", "tls": "none", "allow_clear_password": True, **LOGIN}, "letters and password"),
         ({"host": "localhost", "username": "u"}, "no password"),
         ({"host": "localhost", "username": "u", "password": "p", "password_file": "f"}, "both"),
         ({"host": "localhost", "helo": "two words"}, "helo"),
@@ -37,6 +42,8 @@ def test_what_must_not_be_asked_is_refused_in_plain_words(settings, word):
         {"host": "::1", "tls": "none"},
         {"host": "localhost", "tls": "none"},
         {"host": "mail.example", "tls": "none", "allow_clear_text": True},
+        {"host": "127.0.0.1", "tls": "none", **LOGIN},
+        {"host": "mail.example", "tls": "none", "allow_clear_text": True, "allow_clear_password": True, **LOGIN},
         {"host": "mail.example"},
     ],
 )
@@ -53,6 +60,21 @@ def test_tls_is_at_least_1_2_and_checks_name_and_certificate(tmp_path):
     assert made.check_hostname
     assert made.verify_mode is ssl.CERT_REQUIRED
     assert access.context("main", Relay(host="localhost", tls="none"), tmp_path) is None
+
+
+def test_the_authorities_are_read_once_and_again_when_they_change(tmp_path):
+    """Reading them costs; a file that is mended, or is another's, is read anew."""
+    assert access.trusting(None, tmp_path, "x") is access.trusting(None, tmp_path, "y")
+    one, other = (Authority.make(name).pem for name in ("One", "The other"))
+    (tmp_path / "ca.pem").write_bytes(one)
+    first = access.trusting("ca.pem", tmp_path, "x")
+    assert access.trusting("ca.pem", tmp_path, "x") is first
+    (tmp_path / "ca.pem").write_bytes(one + other)
+    second = access.trusting("ca.pem", tmp_path, "x")
+    assert (len(first.get_ca_certs()), len(second.get_ca_certs())) == (1, 2)
+    (tmp_path / "ca.pem").unlink()
+    with pytest.raises(SettingsError, match=r"ca\.pem"):
+        access.trusting("ca.pem", tmp_path, "x")
 
 
 def test_a_file_name_that_none_can_have_is_told(tmp_path):
