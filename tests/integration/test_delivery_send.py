@@ -26,6 +26,7 @@ from tests.support.approved import (
     office,
     recipient,
     running,
+    seen_by_the_watcher,
     send,
     settings,
     states,
@@ -266,7 +267,7 @@ async def test_pausing_stops_content_and_resuming_goes_on(
         working = asyncio.create_task(made.work(until=lambda due: due is None))
         await gone.wait()
         await app.delivery.pause(circular, by="anna")
-        await asyncio.sleep(0.5)  # the watcher looks four times a second at what another process has done
+        await seen_by_the_watcher(made, circular)
         before = len(relay.received)
         go.set()
         await working
@@ -275,7 +276,6 @@ async def test_pausing_stops_content_and_resuming_goes_on(
         assert counts == {"accepted": before, "queued": 60 - before}
         assert (await recipient(database, "office060@org.example")).tries == 0
         await app.delivery.resume(circular, by="anna")
-        await asyncio.sleep(0.5)
         await made.work(until=lambda due: due is None)
     assert _reached(relay) == Counter({one: 1 for (one,) in addresses(60)})
 

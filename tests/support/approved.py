@@ -1,5 +1,6 @@
 """An approved circular in a real database, and the pieces that send it over a transport in memory."""
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -98,6 +99,12 @@ async def running(app: App, transport: MemoryTransport) -> AsyncIterator[Sending
     """What sends, over *transport*."""
     async with sending(app, what="test", make_transport=lambda _relay: Visit(transport)) as made:
         yield made
+
+
+async def seen_by_the_watcher(made: Sending, circular: int) -> None:
+    """Wait until the sending process has seen that another one has paused the circular."""
+    while circular not in made._brakes.held:  # noqa: ASYNC110 - it looks four times a second, and rings no bell
+        await asyncio.sleep(0.01)
 
 
 async def send(app: App, circular: int, transport: MemoryTransport) -> None:
