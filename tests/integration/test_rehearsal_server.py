@@ -317,17 +317,17 @@ async def test_limits_on_connections_letters_and_recipients():
 async def test_replies_wait_as_long_as_asked_and_a_group_waits_once():
     """reply_ms and end_ms are a round trip's latency, not a cost per command."""
     loop = asyncio.get_running_loop()
-    async with Server(Options(reply_ms=30, end_ms=60)) as server, Raw(server.port) as raw:
+    async with Server(Options(reply_ms=300, end_ms=60)) as server, Raw(server.port) as raw:
         await raw.hello()
         start = loop.time()
         raw.write(b"MAIL FROM:<us@x.example>\r\n" + b"RCPT TO:<a@y.example>\r\n" * 20 + b"DATA\r\n")
         await raw.replies(22)
-        assert 0.02 < loop.time() - start < 0.5
+        assert 0.29 < loop.time() - start < 22 * 0.3 / 2
         raw.write(LETTER + b".\r\n")
         await server.reached("taken")
         assert server.record.phases["replied"] == 0
         assert (await raw.reply()).startswith("250")
-        assert loop.time() - start > 0.08
+        assert loop.time() - start > 0.35
 
 
 async def test_stop_cuts_every_connection_and_may_be_called_twice():

@@ -210,7 +210,7 @@ async def test_octets_now_and_then_hold_no_connection(tmp_path, tls, phase, fate
         begun = time.monotonic()
         (results,) = await sent(tmp_path, relay, LARGE if phase == "content" else payload())
         assert fates(results) == [fate]
-        assert time.monotonic() - begun < 10 * HASTY["command"]
+        assert time.monotonic() - begun < 20  # the trickle lasts 35 s
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -235,7 +235,7 @@ async def test_a_relay_that_is_given_up_keeps_no_socket(tmp_path, tls, phase):
     async with odd_relay(talk, tls=tls) as relay:
         listening = len(sockets() - before)
         await sent(tmp_path, relay, payload())
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):  # asyncio itself would wait 30 s for TLS's goodbye
             while len(sockets() - before) > listening + 1:  # noqa: ASYNC110 - the relay's own side; the kernel tells nobody
                 await asyncio.sleep(0.01)
 
