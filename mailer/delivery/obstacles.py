@@ -8,7 +8,7 @@
   again. The other takes the hold over at its next look, without a row of its own, so that no process can bring back what a person
   has lifted. Once the row that it goes by is no more, lifted or gone with its process, it tries the relay again.
 - Other closures are each process's own: a back-off, and a provider's day, cost the next process one letter or one connection, and
-  end by themselves.
+  end by themselves. So is a domain's slower pace: another process learns it by a few answers, and the tokens are common (`domains`).
 - A relay that waits for a person while others stand in for it is told to each circular once.
 """
 

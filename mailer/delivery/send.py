@@ -115,17 +115,17 @@ class Sender:
         try:
             frozen = await self.load(circular)
             ways = self._ways(frozen, await self.batches.spread(circular, self.clock.now()))
+            if circular in self._holding:  # it is due again: a person has lifted the hold
+                self._holding.discard(circular)
+                for line in ways.lines:
+                    line.reopen()
+            await self.obstacles.look(ways.lines)
         except ChanceryError as error:
             await self.batches.leave(run, [], now=self.clock.now())
             if isinstance(error, DatabaseError):
                 raise
             await self.hold(circular, str(error))
             return
-        if circular in self._holding:  # it is due again: a person has lifted the hold
-            self._holding.discard(circular)
-            for line in ways.lines:
-                line.reopen()
-        await self.obstacles.look(ways.lines)
         await _BatchRun(self, run, frozen, ways, call.key).fly()
         if frozen.foreign is not None:
             await self._after_kept_bytes(circular, frozen.foreign)

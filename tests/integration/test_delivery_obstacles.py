@@ -13,9 +13,11 @@ from mailer.app import App
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery import obstacles
+from mailer.delivery.batches import call_for
 from mailer.delivery.journal import SUFFIX, Journal
-from mailer.delivery.models import Obstacle
+from mailer.delivery.models import Batch, Obstacle
 from mailer.dispatch import Sending
+from mailer.errors import DatabaseError
 from mailer.migrations import runner
 from mailer.transport.memory import MemoryTransport
 from mailer.transport.verdict import Phase
@@ -156,6 +158,29 @@ async def test_a_circular_that_was_held_and_then_paused_goes_on_by_one_word(
         assert await _rows(database) == []
         await made.work(until=lambda due: due is None)
     assert len(relay.received) == 3
+
+
+async def test_a_batch_is_free_at_once_when_the_rows_can_not_be_read(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """A moment's trouble at the look at what others hold: whoever comes next may take the batch, and need not wait out a lease."""
+    app, circular = await office(database, clock, tmp_path, addresses(2))
+    relay = MemoryTransport()
+    async with process(app, {"main": relay}) as made:
+
+        async def fail(_lines: object) -> None:
+            raise DatabaseError("the server has closed the connection", where="here")
+
+        made._sender.obstacles.look = fail
+        await made.delivery.start(circular, by="anna")
+        with pytest.raises(DatabaseError):
+            await made._sender(call_for(circular, 1))
+        async with database.read() as session:
+            batch = await session.get_one(Batch, (circular, 1))
+        assert (batch.owner, batch.beat) == (None, None)
+    async with process(app, {"main": relay}) as made:
+        await _work(made)
+    assert len(relay.received) == 2
 
 
 # --- several processes --------------------------------------------------------------------------------------------
