@@ -14,7 +14,7 @@ import pytest
 
 from mailer.clock import SystemClock
 from mailer.settings import Relay
-from mailer.transport.base import Fate, Payload
+from mailer.transport.base import Payload
 from mailer.transport.pool import SmtpTransport
 from mailer.transport.wire import take_over
 from tests.support.drawn import sockets
@@ -149,19 +149,25 @@ async def test_a_yes_that_lies_in_the_kernel_is_no_answer_to_the_final_dot(tmp_p
     assert not heard.endswith(b"\r\n.\r\n")
 
 
-async def test_an_end_that_comes_with_leave_to_send_costs_no_doubt(tmp_path):
-    """A relay that says 354 and goes, and is known to have gone before the content begins, does not have the letter."""
+@pytest.mark.parametrize("offer", [OFFER, b"250 odd.test\r\n"], ids=["at-once", "alone"])
+async def test_garbage_behind_leave_to_send_costs_no_doubt(tmp_path, offer):
+    """A relay that says 354 and, with it, what is no reply, is not given the letter: it is not tried, and no journal was opened for it."""
 
     async def talk(talk: Talk) -> None:
-        await talk.open(b"250 odd.test\r\n")
-        for answer in (b"250 Ok\r\n", b"250 Ok\r\n", b"354 Go on\r\n"):
+        await talk.open(offer)
+        if offer is OFFER:
+            await talk.hear(b"DATA\r\n")
+            talk.say(b"250 Ok\r\n250 Ok\r\n354 Go on\r\nhello\r\n")
+            return
+        for answer in (b"250 Ok\r\n", b"250 Ok\r\n", b"354 Go on\r\nhello\r\n"):
             await talk.hear()
             talk.say(answer)
-        talk.reset()
 
+    gate = Account()
     async with odd_relay(talk) as relay:
-        (results,) = await sent(tmp_path, relay, payload())
-    assert results[0].fate in {Fate.NOT_TRIED, Fate.UNCERTAIN}  # whichever the kernel told first
+        (results,) = await sent(tmp_path, relay, payload(), gate=gate)
+    assert fates(results) == ["not-tried relay"]
+    assert gate.begun == []
 
 
 # Time
