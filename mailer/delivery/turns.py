@@ -133,15 +133,25 @@ def write_down(wire: Wire, *, run: Run, told: Sequence[Told], now: dt.datetime, 
 
 
 def _not_told_before(wire: Wire, told: Sequence[Told], news: Sequence[Change]) -> list[Told]:
-    """Of *told*, what has *news* or whose attempt has no end yet: else an attempt would end twice, and a fruitless one count twice."""
-    letters = json.dumps([one.claim.letter for one in told])
-    open_ = {attempt for (attempt,) in _NOT_ENDED.read(wire, letters=letters)} | {change.attempt for change in news}
-    return [one for one in told if one.claim.attempt in open_]
+    """Of *told*, what has *news*, or an attempt that has no end or no digest yet: else it would end twice, and count as fruitless twice.
+
+    The digest is wanted though others have called the letter doubtful: without one, a journal that turns up and has dropped the letter
+    would prove that nothing of it left (`recover`).
+    """
+    ended = dict(_ENDED.read(wire, letters=json.dumps([one.claim.letter for one in told])))
+    fresh = {change.attempt for change in news}
+    return [
+        one
+        for one in told
+        if (attempt := one.claim.attempt) in fresh or attempt not in ended or (one.sha256 and not ended[attempt])
+    ]
 
 
 _L, _A, _B = (cast("Table", one.__table__) for one in (Letter, Attempt, Batch))
-_NOT_ENDED = Whole(
-    lambda given: select(_A.c.id).where(_A.c.letter_id.in_(given.numbers("letters")), _A.c.ended_at.is_(None))
+_ENDED = Whole(
+    lambda given: select(_A.c.id, _A.c.sha256).where(
+        _A.c.letter_id.in_(given.numbers("letters")), _A.c.ended_at.is_not(None)
+    )
 )
 _TAKEN = Ready(
     lambda _given: (

@@ -5,18 +5,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import pytest
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer import facts
 from mailer.app import App
+from mailer.circulars.states import RecipientState
 from mailer.clock import ManualClock
 from mailer.database import Database
+from mailer.delivery.batches import Fenced
+from mailer.delivery.due import NOTHING
 from mailer.delivery.journal import Journal, boot_id
+from mailer.delivery.models import Batch
 from mailer.delivery.recover import Recovered, Recovery
 from mailer.transport.base import Fate, Reply, Result
 from tests.support.approved import addresses, office, states
 from tests.support.flights import attempt
-from tests.support.runs import begin
+from tests.support.runs import begin, faults, told_of
 
 
 class _Late:
@@ -95,3 +101,26 @@ async def test_a_long_journal_is_taken_in_with_little_memory(
         "office003@org.example": "queued",
     }
     assert peak < 2_000_000
+
+
+async def test_a_doubt_that_another_had_noted_first_is_no_proof_that_nothing_left(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """A process that was taken for dead tells of a doubt that is noted already; its journal, which then drops it, must not put it back."""
+    app, circular = await office(database, clock, tmp_path, addresses(2))
+    await app.delivery.start(circular, by="anna")
+    batches, run, claims = await begin(app, circular, "1-asleep")
+    assert await (await _recovery(app, database)).run() == Recovered(uncertain=2)
+    assert await batches.take(circular, 1, owner="1-another", boot=boot_id(), now=clock.now()) is None, (
+        "nothing is open"
+    )
+    async with database.write() as session:
+        await session.execute(update(Batch).values(run=run.number + 1))
+    doubts = [told_of(claim, RecipientState.UNCERTAIN, clock.now()) for claim in claims]
+    with pytest.raises(Fenced):
+        await batches.turn(run, doubts, NOTHING, now=clock.now())
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "1-asleep.flight").write_bytes(b"")
+    await (await _recovery(app, database)).run()
+    assert set((await states(database, circular)).values()) == {"uncertain"}
+    assert not [fault for fault in await faults(database) if "ended at another time" in fault]
