@@ -109,6 +109,9 @@ class Home:
                 patch.setenv(key, value)
             code = main(command)
         done = subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+        assert "an error that was not foreseen" not in done.stderr, (
+            f"{arguments}: {done.stderr}"
+        )  # ends with 3, as others do
         if expect is not None:
             assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
