@@ -99,15 +99,16 @@ async def _secret(login: Login) -> Secret | None:
 
 async def _open(name: str, relay: Relay, home: Path, secret: Secret | None) -> Session:
     """One connection, up to the EHLO after the login."""
-    # the first time it takes a while: meanwhile the relay is reached
-    making = asyncio.get_running_loop().run_in_executor(None, access.context, name, relay, home)
-    making.add_done_callback(lambda made: made.cancelled() or made.exception())  # nobody may ask for it any more
+    making = None
+    if relay.tls is not Tls.NONE:  # the first time it takes a while: meanwhile the relay is reached
+        making = asyncio.get_running_loop().run_in_executor(None, access.context, name, relay, home)
+        making.add_done_callback(lambda made: made.cancelled() or made.exception())  # nobody may ask for it any more
     try:
         sock = await _reach(relay)
     except OSError as error:
         raise Unavailable(Phase.CONNECT, judge_error(error, Phase.CONNECT)) from error
     try:
-        context = await making
+        context = await making if making is not None else None
     except BaseException:
         sock.close()
         raise
