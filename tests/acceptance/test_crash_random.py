@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import crash
+from tests.support import crash, crash_in_making
 from tests.support.crash import Count, Field
 from tests.support.postgres import Server
 
@@ -88,9 +88,9 @@ def test_beside_another_sender_nothing_is_lost_and_nothing_sent_twice(
 
 def test_an_approval_that_is_killed_is_finished_by_the_next(tmp_path: Path) -> None:
     """Killed while its rows are written, an approval goes on where it was: each organization has one letter, under the same digest."""
-    _well(crash.approving(tmp_path, _moments(), 3))
+    _well(crash_in_making.approving(tmp_path, _moments(), 3))
 
 
 def test_an_upgrade_of_the_tables_that_is_killed_leaves_all_or_nothing(tmp_path: Path) -> None:
     """Killed while tables are made, `db upgrade` leaves what the next one makes whole."""
-    _well(crash.migrating(tmp_path, _moments(), 4))
+    _well(crash_in_making.migrating(tmp_path, _moments(), 4))

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support import crash
+from tests.support import crash, crash_in_making
 from tests.support.crash import Count
 from tests.support.postgres import pg_server
 
@@ -86,8 +86,8 @@ def work(folder: Path, kills: int, seed: int) -> list[Count]:
         with pg_server() as server:
             for kind, share in _BESIDE.items():
                 note(lambda kind=kind, share=share: crash.together(ground, server, kind, _part(kills, share)))  # type: ignore[misc]  # bound now
-    note(lambda: crash.approving(folder, chance, _part(kills, _APPROVING)))
-    note(lambda: crash.migrating(folder, chance, _part(kills, _MIGRATING)))
+    note(lambda: crash_in_making.approving(folder, chance, _part(kills, _APPROVING)))
+    note(lambda: crash_in_making.migrating(folder, chance, _part(kills, _MIGRATING)))
     return found
 
 
