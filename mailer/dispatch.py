@@ -199,10 +199,11 @@ class Sending:
 
         Raises:
             DatabaseError: the rows can't be read or written.
+            OSError: a journal can't be read.
         """
         try:
             found = await self._recovery.run()
-        except DatabaseError as error:
+        except (DatabaseError, OSError) as error:
             log.warning("recovery-failed", extra={"reason": str(error)})
             raise
         if found != Recovered():
@@ -213,7 +214,7 @@ class Sending:
         while True:
             await asyncio.sleep(_LOOK_FOR_THE_DEAD)
             await self._obstacles.beat()
-            with suppress(DatabaseError):  # logged
+            with suppress(DatabaseError, OSError):  # logged
                 await self.bury()
 
     async def close(self) -> None:

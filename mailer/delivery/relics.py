@@ -8,6 +8,7 @@
 """
 
 import datetime as dt
+import errno
 import fcntl
 import json
 import os
@@ -24,6 +25,8 @@ from mailer.transport.base import Fate, Reply
 
 #: Octets beyond which a line is none of ours: a letter would have tens of thousands of recipients.
 _LONGEST = 4_000_000
+#: Too many open files, of ours or of the machine, or no memory for one: an opening that may succeed a moment later.
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 #: What a fate in a journal is worth after the process died.
 FATES = {fate.value: fate for fate in Fate}
 
@@ -94,10 +97,10 @@ class Relic:
 
 
 def alive(folder: Path, name: str) -> bool:
-    """Whether the process that owns this journal lives: its file is here and its lock is taken."""
+    """Whether the process that owns this journal lives: its file is here and its lock is taken; or we can't look just now."""
     try:
         fd = _lock(folder / f"{name}{SUFFIX}")
-    except BlockingIOError:
+    except OSError:
         return True
     if fd is not None:
         os.close(fd)
@@ -111,7 +114,7 @@ def relics(folder: Path, epoch: str) -> Iterator[Relic]:
     for path in sorted(folder.glob(f"{epoch}-*{SUFFIX}")):
         try:
             fd = _lock(path)
-        except BlockingIOError:
+        except OSError:
             continue
         if fd is not None:
             yield Relic(path.name.removesuffix(SUFFIX), path, fd)
@@ -122,11 +125,14 @@ def _lock(path: Path) -> int | None:
 
     Raises:
         BlockingIOError: its process lives.
+        OSError: we ourselves have no room for another file: nothing is known of it.
     """
     while True:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise
             return None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,12 +1,14 @@
 """Reading a dead process's journal: line by line, and only what was asked for."""
 
+import errno
+import resource
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from mailer.delivery.journal import Journal
-from mailer.delivery.relics import relics
+from mailer.delivery.relics import _lock, alive, relics
 from tests.support.flights import NOON, TAKEN, attempt, saying
 
 _WHOLE = b'["D","%b","2006-07-07T12:00:00+00:00",[],null]\n'
@@ -37,6 +39,32 @@ def test_a_long_journal_is_read_in_little_memory(tmp_path: Path) -> None:
     assert set(said.flights) == {attempt(0), attempt(1)}
     assert said.flights[attempt(0)].answered is not None
     assert said.rules_out(attempt(10**9))
+
+
+def test_who_can_open_no_file_takes_nobody_for_dead(tmp_path: Path) -> None:
+    """With no room for another open file nothing is known of a journal, dead or alive: its letters are not called doubtful."""
+    living, dead = Journal(tmp_path, "1"), Journal(tmp_path, "1")
+    dead.close(remove=False)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    every = sorted(tmp_path.iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, most[1]))
+    try:
+        seen = [alive(tmp_path, one.name) for one in (living, dead)]
+        locked = [_locked(path) for path in every]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    assert seen == [True, True]
+    assert locked == [errno.EMFILE, errno.EMFILE]
+    assert [alive(tmp_path, one.name) for one in (living, dead)] == [True, False]
+    living.close(remove=True)
+
+
+def _locked(path: Path) -> int | None:
+    try:
+        _lock(path)
+    except OSError as error:
+        return error.errno
+    return None
 
 
 def test_silence_about_what_was_not_asked_proves_nothing(tmp_path: Path) -> None:
