@@ -70,6 +70,7 @@ class App:
             templates=self.template_folders,
             is_working_day=rules.working_days(calendar.country, calendar.subdivision),
             keys=self.keys,
+            home=self.home,
         )
 
     @cached_property
@@ -84,25 +85,28 @@ class App:
         """What reminders do when their circular moves."""
         from mailer.delivery.service import Hooks
 
-        async def started(session: "AsyncSession", circular: "Circular") -> None:
+        async def started(session: "AsyncSession", circular: "Circular") -> int:
             from mailer.schedule import service as schedule
 
-            await schedule.plan_reminders(session, circular.id, self.settings.calendar, by=self.by, at=self.clock.now())
+            made = await schedule.plan_reminders(
+                session, circular.id, self.settings.calendar, by=self.by, at=self.clock.now()
+            )
+            return len(made)
 
-        async def paused(session: "AsyncSession", circular: "Circular") -> None:
+        async def paused(session: "AsyncSession", circular: "Circular") -> int:
             from mailer.schedule import service as schedule
 
-            await schedule.hold(session, circular.id, by=self.by, at=self.clock.now())
+            return await schedule.hold(session, circular.id, by=self.by, at=self.clock.now())
 
-        async def resumed(session: "AsyncSession", circular: "Circular") -> None:
+        async def resumed(session: "AsyncSession", circular: "Circular") -> int:
             from mailer.schedule import service as schedule
 
-            await schedule.release(session, circular.id, by=self.by, at=self.clock.now())
+            return await schedule.release(session, circular.id, by=self.by, at=self.clock.now())
 
-        async def cancelled(session: "AsyncSession", circular: "Circular") -> None:
+        async def cancelled(session: "AsyncSession", circular: "Circular") -> int:
             from mailer.schedule import service as schedule
 
-            await schedule.cancel(session, circular.id, by=self.by, at=self.clock.now())
+            return await schedule.cancel(session, circular.id, by=self.by, at=self.clock.now())
 
         return Hooks(started, paused, resumed, cancelled)
 

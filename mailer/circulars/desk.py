@@ -33,6 +33,7 @@ class Desk:
         templates: folders of letter templates, the home's first.
         is_working_day: says on which day a reminder will be dated (`schedule.rules.working_days`); default: every day is one.
         keys: what letters are signed with; None: no sender signs.
+        home: a folder in it is known by its place there, so that it is found again where the home has moved or was restored.
         unschedule: called in the transaction that makes a draft of an approved circular; says how many scheduled sendings it closed.
     """
 
@@ -44,12 +45,23 @@ class Desk:
     is_working_day: Callable[[dt.date], bool] = lambda _: True
     unschedule: Callable[[AsyncSession, int], Awaitable[int]] | None = None
     keys: Keys | None = None
+    home: Path | None = None
 
     def reminder_day(self, reply_by: dt.date, before: int) -> dt.date:
         """The day on which a reminder falls due: so many days before *reply_by*, on a day off the working day before."""
         day = reply_by - dt.timedelta(days=before)
         back = next((back for back in range(60) if self.is_working_day(day - dt.timedelta(days=back))), 0)
         return day - dt.timedelta(days=back)
+
+    def place_of(self, folder: Path) -> str:
+        """How a circular's folder is noted: within the home, from there; elsewhere, the whole path."""
+        whole = folder.resolve()
+        inside = self.home is not None and whole.is_relative_to(self.home.resolve())
+        return str(whole.relative_to(self.home.resolve()) if self.home and inside else whole)
+
+    def folder_of(self, circular: Circular) -> Path:
+        """Where a circular's folder is."""
+        return (self.home or Path()) / circular.folder
 
     @property
     def today(self) -> dt.date:
@@ -76,6 +88,23 @@ def refuse_unapproved(circular: Circular) -> None:
     if circular.state in {CircularState.DRAFT, CircularState.FREEZING}:
         name = name_of(circular)
         raise NotAllowedNow("it is not approved", where=name, remedy=f"`chancery circular approve {name}`")
+
+
+def refuse_idle(circular: Circular, verb: str) -> None:
+    """Nothing of a circular is there to *verb* ("hold", "let go", "cancel").
+
+    Raises:
+        NotAllowedNow: always, with what can be done instead.
+    """
+    refuse_unapproved(circular)
+    name = name_of(circular)
+    if circular.state == CircularState.APPROVED:
+        remedy = f"send it with chancery circular send {name}, or give it up with chancery circular cancel {name}"
+    elif circular.state == CircularState.PAUSED:
+        remedy = f"go on with: chancery circular resume {name}"
+    else:
+        remedy = f"what became of it: chancery report {name}; what is planned: chancery reminders list"
+    raise NotAllowedNow(f"it is {circular.state}, and there is nothing of it to {verb}", where=name, remedy=remedy)
 
 
 def refuse_held(circular: Circular) -> None:

@@ -37,28 +37,21 @@ class Updated:
     voided: Sequence[str] = field(default_factory=list)
 
 
-async def new(desk: Desk, folder: Path, *, by: str, last_reference: str | None = None) -> Circular:
+async def new(desk: Desk, folder: Path, *, by: str, last_reference: str | None = None, again: bool = False) -> Circular:
     """Read *folder* into a draft; its texts and enclosures are stored, and its reference is reserved.
 
-    *last_reference* is the one that was used last, where the home was restored: `numbering.told_last`.
+    *last_reference* is the one that was used last, where the home was restored: `numbering.told_last`. *again* makes a further
+    circular of a folder of which one has been sent.
 
     Raises:
-        CircularError: the folder is not right, or is a draft already; nothing is stored.
+        CircularError: the folder is not right, is a draft already, or was sent (unless *again*); nothing is stored.
         SettingsError: the pattern of references is not right.
     """
     document = reading.read(folder)
     blobs = _blobs(folder, document)
-    now, place = desk.clock.now(), _place(folder)
+    now, place = desk.clock.now(), desk.place_of(folder)
     async with desk.database.write() as session:
-        same = await session.scalars(
-            select(Circular).where(Circular.folder == place, Circular.state.in_([state.value for state in CHANGEABLE]))
-        )
-        if (other := same.first()) is not None:
-            raise CircularError(
-                f"it is {name_of(other)} already",
-                where=str(folder),
-                remedy=f"read it again: chancery circular update {other.reference or other.id}",
-            )
+        await _refuse_second(session, folder, place, again=again)
         pattern = desk.settings.approval.reference
         if last_reference is not None:
             await numbering.told_last(session, pattern, last_reference, by=by, at=now)
@@ -85,6 +78,24 @@ async def new(desk: Desk, folder: Path, *, by: str, last_reference: str | None =
     return circular
 
 
+async def _refuse_second(session: AsyncSession, folder: Path, place: str, *, again: bool) -> None:
+    same = select(Circular).where(Circular.folder == place, Circular.parent_id.is_(None))
+    alive = list(await session.scalars(same.where(Circular.state != CircularState.CANCELLED).order_by(Circular.id)))
+    if (draft := next((one for one in alive if one.state in CHANGEABLE), None)) is not None:
+        name = draft.reference or draft.id
+        raise CircularError(
+            f"it is {name_of(draft)} already",
+            where=str(folder),
+            remedy=f"read it again with chancery circular update {name}, or give that one up with chancery circular cancel {name}",
+        )
+    if alive and not again:
+        raise CircularError(
+            f"it is {name_of(alive[-1])} already, whose letters have begun to leave or have left",
+            where=str(folder),
+            remedy=f"for a further circular of the same folder: chancery circular new {folder} --again",
+        )
+
+
 async def update_from_folder(desk: Desk, id_text: str | int, *, by: str, folder: Path | None = None) -> Updated:
     """Read the circular's folder again (or another one); what changed voids an approval and the waivers.
 
@@ -94,7 +105,7 @@ async def update_from_folder(desk: Desk, id_text: str | int, *, by: str, folder:
     """
     async with desk.database.read() as session:
         seen = await find(session, id_text)
-    place = folder or Path(seen.folder)
+    place = folder or desk.folder_of(seen)
     document = reading.read(place)
     blobs = _blobs(place, document)
     now = desk.clock.now()
@@ -111,7 +122,7 @@ async def update_from_folder(desk: Desk, id_text: str | int, *, by: str, folder:
             )
         before = Document.from_json(circular.draft)
         differences = changes(before, document)
-        circular.folder = _place(place)
+        circular.folder = desk.place_of(place)
         if before.digest == document.digest:
             return Updated(circular, [])
         approved = circular.state == CircularState.APPROVED
@@ -169,10 +180,6 @@ async def cancel_before_sending(
             at=now,
         )
     return circular
-
-
-def _place(folder: Path) -> str:
-    return str(folder.resolve())
 
 
 def _columns(document: Document) -> dict[str, object]:

@@ -38,6 +38,7 @@ class Summary:
         not_addressed: States of the audience without addressee: {state_iso3, state, audience, why}.
         trouble: why the audience can't be resolved, if so.
         finish_by: until when its letters are spread, in the home's zone.
+        folder: where its folder is.
     """
 
     circular: Circular
@@ -50,6 +51,7 @@ class Summary:
     reminders: Sequence[Circular]
     trouble: str | None = None
     finish_by: dt.datetime | None = None
+    folder: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The summary for programs."""
@@ -78,7 +80,7 @@ class Summary:
             "approved_at": circular.approved_at.isoformat() if circular.approved_at else None,
             "text_digest": circular.text_digest,
             "mailbox_digest": circular.mailbox_digest,
-            "folder": circular.folder,
+            "folder": self.folder,
         }
 
 
@@ -140,6 +142,7 @@ async def summary(session: AsyncSession, circular: Circular, desk: Desk) -> Summ
         finish_by=None
         if circular.finish_by is None or circular.finished_at is not None
         else circular.finish_by.astimezone(ZoneInfo(desk.settings.calendar.timezone)),
+        folder=str(desk.folder_of(circular)),
     )
 
 

@@ -116,7 +116,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _refuse_half_characters(given)
         result = _assemble(given)(args=given, standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
+        return context.INTERRUPTED
+    except typer.Abort:  # Ctrl-C, Ctrl-D or no, where something was asked
+        print(file=sys.stderr)
+        _tell("Nothing was done.")
         return context.INTERRUPTED
     except ChanceryError as error:
         if context.given.debug:
@@ -128,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
         return context.OK
     except Exception as error:
         if hasattr(error, "format_message"):  # Typer's own: a wrong option or argument
-            words = error.format_message().rstrip(". ")
+            words = error.format_message().rstrip(". ").replace(": Value error, ", ": ")  # Pydantic's, of a choice
             if words.startswith("Usage:"):  # nothing was asked for
                 print(words)
             else:

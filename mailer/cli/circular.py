@@ -65,13 +65,16 @@ def new(
     last_reference: Annotated[
         str | None, typer.Option(help="after a restore: the reference that was used last, or none")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="make a further circular of a folder that was sent already")
+    ] = False,
 ) -> None:
     """Read a folder into a draft; gives it its number and reference."""
 
     async def work(app: "App") -> str:
         from mailer.circulars import service
 
-        circular = await service.new(app.desk, folder, by=app.by, last_reference=last_reference)
+        circular = await service.new(app.desk, folder, by=app.by, last_reference=last_reference, again=again)
         return f"Draft {circular.id} has the reference {circular.reference}: {circular.title}"
 
     print(with_app(work))
@@ -134,14 +137,16 @@ def list_(form: FormatOption = Format.TABLE) -> None:
 def show(ident: Id, form: FormatOption = Format.TABLE) -> None:
     """What a circular is, who gets it, and which States are not addressed."""
 
-    async def work(app: "App") -> "Summary":
+    async def work(app: "App") -> "tuple[Summary, list[str]]":
         from mailer.circulars import service
         from mailer.circulars.summary import summary
+        from mailer.cli.days import planned
 
         async with app.database.read() as session:
-            return await summary(session, await service.find(session, ident), app.desk)
+            circular = await service.find(session, ident)
+            return await summary(session, circular, app.desk), await planned(session, circular.id)
 
-    seen = with_app(work)
+    seen, to_come = with_app(work)
     if form is Format.JSON:
         print(json.dumps(seen.as_json(), ensure_ascii=False, indent=2))
         return
@@ -153,7 +158,7 @@ def show(ident: Id, form: FormatOption = Format.TABLE) -> None:
     if form is Format.CSV:
         show_rows(rows, columns, form)
         return
-    for line in _facts(seen):
+    for line in [*_facts(seen), *to_come]:
         print(line)
     show_rows(rows, columns, form)
     print(f"{seen.letters} letters to {seen.recipients} addresses.")
@@ -189,7 +194,7 @@ def _facts(seen: "Summary") -> list[str]:
         lines.append(f"  enclosures: {', '.join(names) or 'to follow'}")
     lines += [f"  reminder {one.reference}: {STATE_WORDS[one.state]}" for one in seen.reminders]
     lines += [f"  waived by {by}: {finding} ({why})" for finding, why, by in seen.waivers]
-    lines.append(f"  folder {circular.folder}")
+    lines.append(f"  folder {seen.folder}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Days as commands take them."""
+"""Days as commands take them, and what is planned for one."""
 
 import datetime as dt
 from typing import TYPE_CHECKING
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from mailer.errors import BadInput
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from mailer.app import App
 
 
@@ -36,3 +38,16 @@ def today(app: "App") -> dt.date:
         raise BadInput(
             f"unknown time zone {name!r}", where="calendar.timezone", remedy="write it as Europe/Zurich"
         ) from error
+
+
+async def planned(session: "AsyncSession", circular_id: int) -> list[str]:
+    """A line for each thing that a circular's schedules still have before them."""
+    from mailer.schedule import rules, service
+    from mailer.schedule.models import LIVE, ScheduleState
+
+    waiting = await service.listing(session, states={*LIVE, ScheduleState.HELD}, circular_id=circular_id)
+    return [
+        f"  {one.what}: {rules.local(one.due_at, one.zone)}"
+        + (", held" if one.state is ScheduleState.HELD else ", if `chancery serve` runs then")
+        for one in waiting
+    ]

@@ -99,7 +99,7 @@ async def _until(
     from mailer.schedule import rules
 
     calendar, zone, where = app.settings.calendar, zone_of(app), f"--finish-by {finish_by}"
-    until: dt.datetime = rules.parse_moment(finish_by, zone=calendar.timezone, at=calendar.at)
+    until: dt.datetime = rules.parse_moment(finish_by, zone=calendar.timezone, at=calendar.at, where="--finish-by")
     if until <= app.clock.now():
         raise BadInput("that time is over", where=where, remedy="give a later one, or none")
     if until <= begin:

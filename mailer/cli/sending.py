@@ -207,7 +207,7 @@ def pause(ident: Id) -> None:
     async def work(application: Any) -> int:
         import asyncio
 
-        from mailer.circulars.states import RecipientState
+        from mailer.circulars.states import CircularState, RecipientState
         from mailer.cli.running import IN_WORDS
         from mailer.dispatch import others_at_work
 
@@ -217,6 +217,10 @@ def pause(ident: Id) -> None:
             RecipientState.SENDING
         ) and await others_at_work(application, circular_id):
             await asyncio.sleep(0.1)
+        if now.state is not CircularState.PAUSED:  # nothing of it is on the way
+            what = "it does not start by itself" if now.state is CircularState.APPROVED else "its reminders are held"
+            print(f"{now.reference}: {what}. Go on with: chancery circular resume {now.reference}")
+            return context.LATER
         gone = now.recipients.get(RecipientState.ACCEPTED, 0)
         print(
             f"{now.reference} is paused: {gone} addresses {IN_WORDS[RecipientState.ACCEPTED]}, {now.total - now.done} wait."
@@ -233,16 +237,40 @@ def resume(
     """Let circulars go on that are paused, or that wait for a person; says which others wait for the same."""
 
     async def work(application: Any) -> int:
+        from mailer.circulars.states import CircularState
+
         numbers = {(await look(application, ident))[0]: ident for ident in idents}
         alike = await _alike(application, *numbers)
         await application.delivery.resume(*numbers, by=application.by)
-        goes, it = ("It goes on", "it") if len(numbers) == 1 else ("They go on", "them")
-        each = ", ".join(f"`chancery circular send {ident}`" for ident in numbers.values())
-        print(f"{goes}: `chancery serve` sends {it}, or {each}.")
+        standing = {number: await application.delivery.progress(number) for number in numbers}
+        going = [ident for number, ident in numbers.items() if standing[number].state is CircularState.SENDING]
+        if going:
+            goes, it = ("It goes on", "it") if len(going) == 1 else ("They go on", "them")
+            each = ", ".join(f"`chancery circular send {ident}`" for ident in going)
+            print(f"{goes}: `chancery serve` sends {it}, or {each}.")
+        codes = [context.LATER] * bool(going)
+        for number, now in standing.items():
+            if now.state is not CircularState.SENDING:
+                codes.append(await _tell_resting(application, number, now))
         _tell_alike(alike)
-        return context.LATER
+        return max(codes)
 
     raise typer.Exit(context.with_app(work))
+
+
+async def _tell_resting(application: Any, circular_id: int, now: Any) -> int:
+    """Say of a circular that was let go and sends nothing what it waits for; the exit code."""
+    from mailer.circulars.states import CircularState
+    from mailer.cli import running
+    from mailer.cli.days import planned
+
+    async with application.database.read() as session:
+        to_come = await planned(session, circular_id)
+    if now.state is CircularState.SENT and not to_come:
+        return running.tell(application, now)
+    waits = "What waits now:" if to_come else "Nothing of it leaves by itself."
+    print("\n".join([f"{now.reference} is {now.state.value}. {waits}", *to_come]))
+    return context.LATER
 
 
 @app.command()
@@ -257,8 +285,11 @@ def cancel(ident: Id) -> None:
         async with application.database.read() as session:
             circular = await find(session, ident)
         name = circular.reference or circular.id
-        if circular.state in {CircularState.APPROVED, CircularState.SENDING, CircularState.PAUSED}:
+        if circular.state not in {CircularState.DRAFT, CircularState.FREEZING}:
             kept = await application.delivery.cancel(circular.id, by=application.by)
+            if circular.state is CircularState.SENT:
+                print(f"{name} is sent, and stays so; its reminders are cancelled.")
+                return context.OK
             print(f"{name} is cancelled: {kept} addresses will not be written to.")
         else:
             await cancel_before_sending(application.database, application.clock, circular.id, by=application.by)

@@ -8,7 +8,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.records import record
-from mailer.circulars.desk import refuse_held, refuse_unapproved
+from mailer.circulars.desk import refuse_held, refuse_idle, refuse_unapproved
 from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import BEFORE_SENDING, CircularState, RecipientState, check_move
 from mailer.clock import Clock
@@ -26,13 +26,13 @@ from mailer.wake import Call
 
 log = logging.getLogger(__name__)
 
-#: What other rooms do in the same transaction (plan, hold, release, cancel reminders).
-Hook = Callable[[AsyncSession, Circular], Awaitable[None]]
+#: What other rooms do in the same transaction (plan, hold, release, cancel reminders and a start at a time), and to how many.
+Hook = Callable[[AsyncSession, Circular], Awaitable[int]]
 HandOn = Callable[[Sequence[Call], AsyncSession], Awaitable[None]]
 
 
-async def _nothing(_session: AsyncSession, _circular: Circular) -> None:
-    return None
+async def _nothing(_session: AsyncSession, _circular: Circular) -> int:
+    return 0
 
 
 async def _nobody(_calls: Sequence[Call], _session: AsyncSession) -> None:
@@ -156,16 +156,15 @@ class Delivery:
             await settle_circular(session, circular.id, now)
 
     async def pause(self, circular_id: int, *, by: str) -> None:
-        """Hold a circular and its reminders: no further content starts, no reminder fires."""
+        """Hold a circular, its reminders and its start at a time: no further content starts, nothing fires."""
         now = self._clock.now()
         async with self._sessions.write() as session:
             circular = await _get(session, circular_id)
             reminders = await _reminders(session, circular_id, {CircularState.SENDING})
-            if circular.state == CircularState.SENT:  # what is left of it are its reminders
-                await self._hooks.paused(session, circular)
-            else:
-                check_move(circular.state, CircularState.PAUSED, name=_name(circular))
+            if circular.state == CircularState.SENDING:
                 reminders.insert(0, circular)
+            elif not await self._hooks.paused(session, circular) and not reminders:
+                refuse_idle(circular, "hold")
             for one in reminders:
                 one.state = CircularState.PAUSED
                 await chain.append(session, chain.chain_of(one.id), "circular-paused", {}, by=by, at=now)
@@ -184,15 +183,13 @@ class Delivery:
             circular.held_why = None
             await chain.append(session, chain.chain_of(circular.id), "circular-resumed", {}, by=by, at=now)
             await self._hooks.resumed(session, circular)
-        elif circular.state == CircularState.SENT:
-            await self._hooks.resumed(session, circular)
         elif circular.state == CircularState.PAUSED:
             paused.insert(0, circular)
         elif circular.state == CircularState.SENDING and circular.held_why is not None:
             await self._continue(session, circular, by, now)
             await self._wake(session, circular.id)
-        else:
-            raise NotAllowedNow(f"it is not paused, it is {circular.state.value}", where=_name(circular))
+        elif not await self._hooks.resumed(session, circular) and not paused:
+            refuse_idle(circular, "let go")
         for one in paused:
             if one.held_why is not None:  # held, and then paused: resuming says both
                 await obstacles.lift(session)
@@ -217,7 +214,8 @@ class Delivery:
             circular = await _get(session, circular_id)
             reminders = await _reminders(session, circular_id, moving)
             if circular.state == CircularState.SENT:  # what is left of it are its reminders
-                await self._hooks.cancelled(session, circular)
+                if not await self._hooks.cancelled(session, circular) and not reminders:
+                    refuse_idle(circular, "cancel")
             else:
                 check_move(circular.state, CircularState.CANCELLED, name=_name(circular))
                 reminders.insert(0, circular)

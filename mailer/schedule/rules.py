@@ -118,24 +118,25 @@ def reminder_due(reply_by: dt.date, days_before: int, *, at: dt.time, zone: str,
     return Due(moment(day, at, zone_of(zone)), f"{words}, at {at:%H:%M} ({zone})")
 
 
-def parse_moment(text: str, *, zone: str, at: dt.time) -> dt.datetime:
+def parse_moment(text: str, *, zone: str, at: dt.time, where: str = "--at") -> dt.datetime:
     """A moment as a person writes it, in UTC: `2006-07-10 09:00` in *zone*, `2006-07-10` at *at*, or with an offset of its own.
 
     Raises:
-        BadInput: it is no moment.
+        BadInput: it is no moment, or lies where the calendar ends; *where* it was given is said.
     """
     given = text.strip()
     try:
         if len(given) == len("2006-07-10"):
-            return moment(dt.date.fromisoformat(given), at, zone_of(zone))
+            given = f"{given}T{at.isoformat()}"
         read = dt.datetime.fromisoformat(given)
-    except ValueError as error:
+        _ = read + dt.timedelta(days=366)  # where the calendar ends, nothing can be counted from it
+        if read.tzinfo is not None:
+            return read.astimezone(dt.UTC)
+        return moment(read.date(), read.time(), zone_of(zone))
+    except (ValueError, OverflowError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"{text!r} is no day and hour", where="--at", remedy="write it as 2006-07-10T09:00") from None
-    if read.tzinfo is not None:
-        return read.astimezone(dt.UTC)
-    return moment(read.date(), read.time(), zone_of(zone))
+        raise BadInput(f"{text!r} is no day and hour", where=where, remedy="write it as 2006-07-10T09:00") from None
 
 
 def in_words(day: dt.date) -> str:

@@ -156,7 +156,8 @@ async def schedule_send(
         raise NotFound(f"there is no circular {circular_id}", remedy="`chancery circular list` lists them")
     name = circular.reference or str(circular.id)
     if CircularState(circular.state) is not CircularState.APPROVED:
-        remedy = f"approve it first: chancery circular approve {name}" if circular.started_at is None else None
+        unapproved = circular.state in {CircularState.DRAFT, CircularState.FREEZING}
+        remedy = f"approve it first: chancery circular approve {name}" if unapproved else None
         raise NotAllowedNow(
             f"only an approved circular can be scheduled, and it is {circular.state}", where=name, remedy=remedy
         )

@@ -253,7 +253,8 @@ ERRORS: tuple[tuple[frozenset[Phase], type[BaseException], Verdict], ...] = (
 
 _YES = Verdict(Fate.ACCEPTED, Scope.RECIPIENT, "")
 _NOBODY = Verdict(_free, _relay, "our mail server asked for the content although it had accepted no recipient")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+#: what a terminal would act on, and what turns the order of the words round on screen
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 
 
 def reply(code: int, lines: list[str]) -> Reply:

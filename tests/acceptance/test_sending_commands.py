@@ -111,7 +111,7 @@ def test_what_was_sent_is_not_sent_again(home: Home, tmp_path: Path) -> None:
         (("circular", "send", "TEST/2006/999", "--expect", "3"), "TEST/2006/999"),
         (("circular", "pause", "TEST/2006/999"), "TEST/2006/999"),
         (("circular", "pause", REFERENCE), REFERENCE),
-        (("circular", "resume", REFERENCE), "it is not paused"),
+        (("circular", "resume", REFERENCE), "nothing of it to let go"),
         (("circular", "resolve", REFERENCE, "--all", "--sent"), "nothing there is in doubt"),
         (("circular", "resolve", REFERENCE, "--all"), "--sent or --resend"),
         (("circular", "schedule", REFERENCE, "--at", "tomorrow"), "2006-07-10T09:00"),

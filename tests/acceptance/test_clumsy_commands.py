@@ -1,0 +1,133 @@
+"""What a hurried person types: verbs in the wrong order, twice, or with a word that does not exist. One line that says what to do."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support import office
+from tests.support.rig import Home, relay_process, taken
+
+REFERENCE = "TEST/2006/001"
+LETTERS = 2
+SEND = ("circular", "send", REFERENCE, "--expect", str(LETTERS))
+REMINDED = 'reply_by = 2098-07-14\n[[reminders]]\nbefore = "P3D"\ntext = "reminder"\n'
+
+
+@pytest.fixture(scope="module")
+def approved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with an approved circular, to be copied."""
+    folder = tmp_path_factory.mktemp("clumsy") / "home"
+    office.make(folder, LETTERS, more=REMINDED, texts={"reminder.en.md": "Please answer.\n"})
+    return folder
+
+
+@pytest.fixture
+def home(approved: Path, tmp_path: Path) -> Home:
+    """A copy of it for one test."""
+    shutil.copytree(approved, tmp_path / "home")
+    return Home(tmp_path / "home")
+
+
+def refused(home: Home, *arguments: str) -> str:
+    """The one line by which a command is refused as wrong use."""
+    done = home.run(*arguments, expect=2)
+    assert (done.stdout, len(done.stderr.splitlines())) == ("", 1), done
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "choices"),
+    [
+        (("letter", "show", REFERENCE, "1", "--as", "pdf"), "'text', 'eml'"),
+        (("report", REFERENCE, "--format", "docx"), "'table', 'json', 'csv', 'html'"),
+        (("circular", "preview", REFERENCE, "--for", "1", "--as", "pdf"), "'text', 'html', 'eml'"),
+    ],
+)
+def test_a_choice_that_does_not_exist_names_those_that_do(home: Home, arguments: tuple[str, ...], choices: str) -> None:
+    """The line names option, word and choices, and speaks no programmer's words."""
+    line = refused(home, *arguments)
+    assert f"'{arguments[-1]}' is not one of {choices}." in line
+    assert arguments[-2] in line
+    assert "alue error" not in line
+
+
+def test_pausing_what_does_not_run_says_what_can_be_done(home: Home, tmp_path: Path) -> None:
+    """Before it is sent, after all of it and its reminders are dealt with, and twice: each time the next step is named."""
+    assert f"chancery circular send {REFERENCE}" in refused(home, "circular", "pause", REFERENCE)
+    assert f"chancery circular send {REFERENCE}" in refused(home, "circular", "resume", REFERENCE)
+    with relay_process(tmp_path, "relay") as relay:
+        home.use(relay)
+        home.run(*SEND)
+    line = refused(home, "circular", "resume", REFERENCE)
+    assert "it is sent" in line
+    assert f"chancery report {REFERENCE}" in line
+    told = home.run("circular", "pause", REFERENCE, expect=4).stdout
+    assert "reminder" in told
+    assert "addresses" not in told
+    assert "nothing of it to hold" in refused(home, "circular", "pause", REFERENCE)
+    told = home.run("circular", "resume", REFERENCE, expect=4).stdout
+    assert "reminder" in told
+    assert "circular send" not in told
+    assert "reminder" in home.run("circular", "cancel", REFERENCE).stdout
+    assert '"state": "cancelled"' in home.run("reminders", "list", "--format", "json").stdout
+    for verb in ("pause", "resume", "cancel"):
+        line = refused(home, "circular", verb, REFERENCE)
+        assert "it is sent" in line
+        assert f"chancery report {REFERENCE}" in line
+    home.run("register", "verify")
+    assert home.report(REFERENCE)["counts"]["accepted"] == LETTERS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (("--at", "9999-12-31T23:59"), "--at"),
+        (("--at", "0001-01-01T00:00+14:00"), "--at"),
+        (("--at", "2027-02-30"), "--at"),
+        (("--at", "2098-01-04", "--finish-by", "Friday"), "--finish-by"),
+    ],
+)
+def test_a_time_that_can_not_be_is_named_with_its_option(home: Home, arguments: tuple[str, ...], where: str) -> None:
+    """Beyond the calendar, no day of it, or no time at all: one line that names the option and an example."""
+    line = refused(home, "circular", "schedule", REFERENCE, *arguments)
+    assert line.startswith(f"chancery: {where}: ")
+    assert "2006-07-10T09:00" in line
+
+
+def test_what_is_cancelled_is_not_to_be_approved(home: Home) -> None:
+    """Scheduling a cancelled circular does not advise to approve it: it can't be."""
+    home.run("circular", "cancel", REFERENCE)
+    line = refused(home, "circular", "schedule", REFERENCE, "--at", "2098-01-04")
+    assert "it is cancelled" in line
+    assert "approve it" not in line
+
+
+def test_a_scheduled_start_is_held_and_let_go(home: Home) -> None:
+    """`pause` of a circular that is to start at a time holds the start, `resume` lets it be; the circular stays approved."""
+    home.run("circular", "schedule", REFERENCE, "--at", "2098-07-10T09:00", expect=4)
+    assert "sending: Thu 10 July 2098, 09:00" in home.run("circular", "show", REFERENCE).stdout
+    assert "does not start by itself" in home.run("circular", "pause", REFERENCE, expect=4).stdout
+    assert '"state": "held"' in home.run("reminders", "list", "--format", "json").stdout
+    assert home.report(REFERENCE)["state"] == "approved"
+    assert "nothing of it to hold" in refused(home, "circular", "pause", REFERENCE)
+    assert "10 July 2098" in home.run("circular", "resume", REFERENCE, expect=4).stdout
+    assert '"state": "waiting"' in home.run("reminders", "list", "--format", "json").stdout
+    home.run("register", "verify")
+
+
+def test_a_folder_that_was_sent_is_not_taken_again_unseen(home: Home, tmp_path: Path) -> None:
+    """`new` of a folder whose circular is sent makes a further one only when told so, and names the earlier one."""
+    folder = str(home.folder / "circulars" / "meeting")
+    assert f"chancery circular update {REFERENCE}" in refused(home, "circular", "new", folder)
+    with relay_process(tmp_path, "relay") as relay:
+        home.use(relay)
+        home.run(*SEND)
+        line = refused(home, "circular", "new", folder)
+        assert REFERENCE in line
+        assert "--again" in line
+        assert len(home.run("circular", "list", "--format", "csv").stdout.splitlines()) == 2
+        assert "TEST/2006/002" in home.run("circular", "new", folder, "--again").stdout
+        home.run("circular", "cancel", "TEST/2006/002")
+        assert REFERENCE in refused(home, "circular", "new", folder)
+    assert sorted(taken(relay).values()) == [1] * LETTERS
