@@ -15,8 +15,10 @@ def main() -> int:
     os.environ.setdefault(
         "PYDANTIC_DISABLE_PLUGINS", "__all__"
     )  # we have none, and all that is installed would be searched
-    from mailer.cli import main as command
-
+    try:
+        from mailer.cli import main as command
+    except KeyboardInterrupt:  # pressed before anything has begun
+        return 130
     try:
         return command()
     finally:

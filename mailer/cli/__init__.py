@@ -1,5 +1,7 @@
 """The verbs for a terminal. Each module holds the verbs of one noun and imports its rooms only when a verb runs."""
 
+import contextlib
+import errno
 import importlib
 import importlib.util
 import logging
@@ -113,9 +115,12 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if "--debug" not in given:  # log lines are for `serve`, which sets them up; a command says what matters itself
         logging.getLogger().addHandler(logging.NullHandler())
+    code = context.OK
     try:
         _refuse_half_characters(given)
         result = _assemble(given)(args=given, standalone_mode=False)
+        code = result if isinstance(result, int) else context.OK
+        sys.stdout.flush()  # else the end of Python does, and complains
     except KeyboardInterrupt:
         return context.INTERRUPTED
     except typer.Abort:  # Ctrl-C, Ctrl-D or no, where something was asked
@@ -127,10 +132,19 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         _tell(str(error))
         return error.exit_code
-    except BrokenPipeError:  # the reader of our output has gone; Python would complain once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return context.OK
+    except BrokenPipeError:  # the reader of our output has gone
+        _print_no_more()
+    except SystemExit as end:  # Typer's, for the same
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        _print_no_more()
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            _tell(
+                f"what it has to say can't be written ({error.strerror}). Make room; what was done until then is done."
+            )
+            _print_no_more()
+            return context.FAILED
         if hasattr(error, "format_message"):  # Typer's own: a wrong option or argument
             words = error.format_message().rstrip(". ").replace(": Value error, ", ": ")  # Pydantic's, of a choice
             if words.startswith("Usage:"):  # nothing was asked for
@@ -144,7 +158,13 @@ def main(arguments: list[str] | None = None) -> int:
             f"an error that was not foreseen ({type(error).__name__}: {error}). Run it again with --debug, and report what it shows."
         )
         return context.FAILED
-    return result if isinstance(result, int) else context.OK
+    return code
+
+
+def _print_no_more() -> None:
+    """Have what is printed go nowhere: Python would try once more at its end."""
+    with contextlib.suppress(OSError, ValueError):  # a test's standard output is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refuse_half_characters(arguments: Sequence[str]) -> None:

@@ -38,12 +38,22 @@ def __getattr__(name: str) -> "Console":
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+#: A terminal that says it has fewer columns has not said how many it has.
+_NARROWEST = 20
+
+
 def _console(name: str) -> "Console":
     """`out` or `err`."""
     from rich.console import Console
 
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # Rich would end the process, as if the command had failed
+
     if name not in globals():  # a name such as "Friends :x: of ..." is printed as it stands
-        globals()[name] = Console(stderr=name == "err", emoji=False)
+        told = os.environ.get("COLUMNS", "")
+        width = 80 if told.isdecimal() and int(told) < _NARROWEST else None
+        globals()[name] = Ours(stderr=name == "err", emoji=False, width=width)
     made: Console = globals()[name]
     return made
 

@@ -1,11 +1,14 @@
 """What a hurried person types: verbs in the wrong order, twice, or with a word that does not exist. One line that says what to do."""
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support import office
+from tests.support.processes import environment
 from tests.support.rig import Home, relay_process, taken
 
 REFERENCE = "TEST/2006/001"
@@ -131,3 +134,49 @@ def test_a_folder_that_was_sent_is_not_taken_again_unseen(home: Home, tmp_path: 
         home.run("circular", "cancel", "TEST/2006/002")
         assert REFERENCE in refused(home, "circular", "new", folder)
     assert sorted(taken(relay).values()) == [1] * LETTERS
+
+
+def _printing_into(home: Home, out: int, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command whose standard output is *out*, and what it said on standard error."""
+    return subprocess.run(
+        home.command(*arguments),
+        env=environment(**home.variables, **variables),
+        stdout=out,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [("report", REFERENCE), ("report", REFERENCE, "--format", "csv"), ("circular", "show", REFERENCE)]
+)
+def test_a_reader_that_has_gone_is_no_failure(home: Home, arguments: tuple[str, ...]) -> None:
+    """`chancery report | head`: a reading verb ends with 0 and complains of nothing, tables too."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = _printing_into(home, writer, *arguments)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_no_room_for_what_is_printed(home: Home, form: str) -> None:
+    """Into a file on a full disk: 3, and one line that says so."""
+    with Path("/dev/full").open("wb") as full:
+        done = _printing_into(home, full.fileno(), "report", REFERENCE, "--format", form)
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1
+    assert "No space left" in done.stderr
+    assert "not foreseen" not in done.stderr
+
+
+def test_a_terminal_of_no_columns_is_printed_to(home: Home) -> None:
+    """Some terminals say that they have 0 columns: a report is there all the same."""
+    home.variables["COLUMNS"] = "0"
+    done = _printing_into(home, subprocess.PIPE, "report", REFERENCE)
+    assert "Of 7 July 2006: approved" in done.stdout
