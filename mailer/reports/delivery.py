@@ -59,6 +59,7 @@ async def build(session: AsyncSession, circular_id: int, *, at: dt.datetime, zon
         started_at=circular.started_at,
         finished_at=circular.finished_at,
         held_why=circular.held_why,
+        is_copy=circular.copy_of is not None,
         parent=(answered.reference or str(answered.id)) if answered is not circular else None,
         made_at=at,
         zone=zone,

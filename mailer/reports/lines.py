@@ -132,7 +132,7 @@ class Report:
 
     Attributes:
         zone: the zone in which people are told times.
-        parent: the reference of the circular that this is a reminder of.
+        parent: the reference of the circular that this is a reminder of, or a letter's copy (`is_copy`).
         schedules: its reminders and its scheduled sending.
         resends_doubtful: it chose that a letter in doubt is sent again by itself.
         finish_by: its letters are spread until then.
@@ -155,6 +155,7 @@ class Report:
     zone: str
     not_addressed: tuple[NotAddressed, ...]
     letters: Collection[LetterLine]
+    is_copy: bool = False
     schedules: tuple[ScheduleLine, ...] = field(default=())
     not_reminded: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     in_the_way: tuple[InTheWay, ...] = field(default=())
@@ -164,6 +165,13 @@ class Report:
     @cached_property
     def _tally(self) -> "_Tally":
         return _Tally(self.letters)
+
+    @property
+    def kin(self) -> str:
+        """What it is to another circular, as a sentence; empty: it stands alone."""
+        if self.parent is None:
+            return ""
+        return f"Copy of a letter of {self.parent}." if self.is_copy else f"Reminder of {self.parent}."
 
     @property
     def states(self) -> Counter[LetterState]:

@@ -167,7 +167,7 @@ def _head(report: Report) -> RenderableType:
     state = CIRCULAR_WORDS[report.state]
     lines = [
         Text.assemble(plain(report.reference, "bold"), "  ", plain(report.title)),
-        plain(f"Of {local_day(report.date)}: {state}." + (f" Reminder of {report.parent}." if report.parent else "")),
+        plain(f"Of {local_day(report.date)}: {state}." + (f" {report.kin}" if report.kin else "")),
     ]
     replies = f"Replies by {local_day(report.reply_by)}." if report.reply_by else ""
     doubts = "A letter in doubt is sent again by itself: some may get it twice." if report.resends_doubtful else ""

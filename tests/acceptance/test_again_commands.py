@@ -59,6 +59,10 @@ def test_copy_by_commands(tmp_path: Path) -> None:
         assert "TEST/2006/001/C1: a copy of the letter to Organization 001" in done.stdout
         home.run("circular", "send", "TEST/2006/001/C1")
         assert taken(relay) == {"office001@org.example": 2, "office002@org.example": 1}
+    for form in ("table", "html"):
+        told = home.run("report", "TEST/2006/001/C1", "--format", form).stdout
+        assert "Copy of a letter of TEST/2006/001." in told
+        assert "Reminder of" not in told
     shown = home.run("letter", "show", "TEST/2006/001", "Organization 001").stdout
     assert "TEST/2006/001/C1 to office001@org.example: handed to our mail server" in shown
     assert "Copy. First sent on" in home.run("letter", "show", "TEST/2006/001/C1", "Organization 001").stdout
