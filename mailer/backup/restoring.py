@@ -60,6 +60,7 @@ async def restore(
         SchemaMismatch: another version made it.
         CannotDo: the home can't be written.
     """
+    _refuse_inside(source, folder)
     with whole(folder) as part:
         said = manifest.read(source)
         manifest.check_files(source, said)
@@ -105,6 +106,11 @@ async def restore(
     if not inside:
         await _finish(url)
     return Restored(said, begun, last_reference is not None)
+
+
+def _refuse_inside(source: Path, folder: Path) -> None:
+    if folder.resolve().is_relative_to(source.resolve()):
+        raise BadInput("it is in the backup, which stays as it is", where=str(folder), remedy="name a folder elsewhere")
 
 
 def _mark(source: Path, folder: Path) -> dict[str, str]:

@@ -174,6 +174,9 @@ def test_no_backup_over_something_else(home: Home, tmp_path: Path) -> None:
     home.run("backup", str(tmp_path / "kept"))
     assert "holds other things" in home.run("restore", str(tmp_path / "kept"), str(home.folder), expect=2).stderr
     assert [path.name for path in full.iterdir()] == ["mine"]
+    inside = home.run("restore", str(tmp_path / "kept"), str(tmp_path / "kept" / "home2"), expect=2)
+    assert "it is in the backup" in inside.stderr
+    assert not (tmp_path / "kept" / "home2").exists()
     assert "there is no backup" in home.run("restore", str(tmp_path / "none"), str(tmp_path / "new"), expect=2).stderr
 
 
