@@ -90,6 +90,20 @@ def refuse_unapproved(circular: Circular) -> None:
         raise NotAllowedNow("it is not approved", where=name, remedy=f"`chancery circular approve {name}`")
 
 
+def refuse_unsendable(circular: Circular) -> None:
+    """Only what is approved, or is being sent, can be sent.
+
+    Raises:
+        NotAllowedNow: it is not.
+    """
+    refuse_unapproved(circular)
+    name = name_of(circular)
+    if circular.state == CircularState.PAUSED:
+        raise NotAllowedNow("it is paused", where=name, remedy=f"`chancery circular resume {name}`")
+    if circular.state not in {CircularState.APPROVED, CircularState.SENDING}:
+        raise NotAllowedNow(f"it is {circular.state} already", where=name, remedy=f"`chancery report {name}`")
+
+
 def refuse_idle(circular: Circular, verb: str) -> None:
     """Nothing of a circular is there to *verb* ("hold", "let go", "cancel").
 

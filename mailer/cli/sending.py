@@ -87,10 +87,10 @@ async def _slept(application: Any, circular_id: int) -> bool:
 
 
 async def look(application: Any, ident: str, *, to_send: bool = False) -> tuple[int, str, int, bool]:
-    """Number, sender key, letters of a circular, and whether it has been started before; *to_send*: it must be approved."""
+    """Number, sender key, letters of a circular, and whether it has been started before; *to_send*: it must be one that can be sent."""
     from sqlalchemy import func, select
 
-    from mailer.circulars.desk import find, refuse_unapproved
+    from mailer.circulars.desk import find, refuse_unsendable
     from mailer.circulars.models import Letter
     from mailer.circulars.states import CircularState
     from mailer.delivery.routes import road_of
@@ -98,7 +98,7 @@ async def look(application: Any, ident: str, *, to_send: bool = False) -> tuple[
     async with application.database.read() as session:
         circular = await find(session, ident)
         if to_send:
-            refuse_unapproved(circular)
+            refuse_unsendable(circular)
         letters = await session.scalar(select(func.count()).where(Letter.circular_id == circular.id)) or 0
     road_of(application.settings, circular.sender)
     return circular.id, circular.sender, letters, circular.state == CircularState.SENDING

@@ -8,7 +8,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.records import record
-from mailer.circulars.desk import refuse_held, refuse_idle, refuse_unapproved
+from mailer.circulars.desk import refuse_held, refuse_idle, refuse_unsendable
 from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import BEFORE_SENDING, CircularState, RecipientState, check_move
 from mailer.clock import Clock
@@ -85,7 +85,7 @@ class Delivery:
             circular = await _get(session, circular_id)
             letters = await session.scalar(select(func.count()).where(Letter.circular_id == circular_id)) or 0
             name = _name(circular)
-            refuse_unapproved(circular)
+            refuse_unsendable(circular)
             if expect is not None and expect != letters:
                 raise BadInput(
                     f"{expect} letters were expected, and there are {letters}",
@@ -94,13 +94,9 @@ class Delivery:
                 )
             if circular.state == CircularState.SENDING:
                 await self._continue(session, circular, by, now)
-            elif circular.state == CircularState.APPROVED:
+            else:
                 refuse_held(circular)
                 await self._begin(session, circular, letters, by, now)
-            elif circular.state == CircularState.PAUSED:
-                raise NotAllowedNow("it is paused", where=name, remedy=f"`chancery circular resume {name}`")
-            else:
-                raise NotAllowedNow(f"it is {circular.state.value} already", where=name)
             circular.finish_by = finish_by or circular.finish_by
             await self._wake(session, circular_id)
         return letters

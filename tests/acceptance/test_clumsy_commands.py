@@ -106,6 +106,20 @@ def test_what_is_cancelled_is_not_to_be_approved(home: Home) -> None:
     assert "approve it" not in line
 
 
+def test_what_can_not_be_sent_is_told_before_the_number_of_letters_is_asked_for(home: Home, tmp_path: Path) -> None:
+    """`send` of what is paused, sent or cancelled says so at once: a script is not sent to fetch a number that helps nothing."""
+    faults = '[[fault]]\nat = "rcpt"\nreply = "451 4.7.1 Later"\n'
+    with relay_process(tmp_path, "relay", faults) as relay:
+        home.use(relay)
+        home.run(*SEND, expect=4)
+        home.run("circular", "pause", REFERENCE, expect=4)
+        line = refused(home, "circular", "send", REFERENCE)
+        assert f"it is paused. `chancery circular resume {REFERENCE}`" in line
+        home.run("circular", "cancel", REFERENCE)
+        assert f"it is cancelled already. `chancery report {REFERENCE}`" in refused(home, "circular", "send", REFERENCE)
+    assert not taken(relay)
+
+
 def test_a_scheduled_start_is_held_and_let_go(home: Home) -> None:
     """`pause` of a circular that is to start at a time holds the start, `resume` lets it be; the circular stays approved."""
     home.run("circular", "schedule", REFERENCE, "--at", "2098-07-10T09:00", expect=4)
