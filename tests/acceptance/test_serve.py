@@ -306,7 +306,8 @@ def test_who_lets_one_circular_go_on_is_told_which_others_wait_for_the_same(home
         shutil.copytree(home.folder / "circulars" / "meeting", folder)
         home.run("circular", "new", str(folder))
         home.run("circular", "approve", reference, by="bert")
-    home.run("circular", "new", str(home.folder / "circulars" / "meeting"))  # TEST/2006/004, a draft
+    shutil.copytree(home.folder / "circulars" / "meeting", home.folder / "circulars" / "draft")
+    home.run("circular", "new", str(home.folder / "circulars" / "draft"))  # TEST/2006/004
     faults = '[[fault]]\nat = "mail"\nreply = "550 5.7.60 SendAsDenied; not as this sender"\n'
     with relay_process(tmp_path, "refusing", faults) as relay:
         home.use(relay)
