@@ -1,20 +1,24 @@
 """`chancery audience`: who a rule comes to on a date, why, and which States have no addressee."""
 
-import json
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mailer.cli.context import Format, FormatOption, show_rows, with_app
+from mailer.cli.context import Format, FormatOption, with_app
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    from lists.audiences import Resolved
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from lists.audiences import Chosen
     from mailer.app import App
 
 app = typer.Typer(help="Who a rule comes to, and why.", no_args_is_help=True)
 
+_Pieces = Callable[[], AsyncIterator[list[dict[str, Any]]]]
+_COLUMNS = {"what": "", "state": "State", "organization": "organization", "mailboxes": "mailboxes", "why": "why"}
 _IN, _NOBODY, _OUT, _OTHER = "in", "no addressee", "out", "not chosen"
 
 
@@ -35,66 +39,89 @@ def show(
 
     first, second = day_of(as_of, "--as-of"), day_of(diff, "--diff")
 
-    async def work(app: "App") -> "tuple[Resolved, Resolved | None, dt.date]":
-        from lists.audiences import resolve
+    async def work(app: "App") -> None:
+        from lists.audiences import choose
+        from mailer.cli.listings import show_pieces
 
         day = first or today(app)
         async with app.database.read() as session:
 
-            async def on(date: "dt.date") -> "Resolved":
-                counting = app.settings.roll.counting
-                return await resolve(
-                    session, app.roll, to=[rule], cc=[], except_=[], as_of=date, on=date, counting=counting
+            async def on(date: "dt.date") -> "Chosen":
+                return await choose(
+                    session, app.roll, to=[rule], as_of=date, on=date, counting=app.settings.roll.counting
                 )
 
-            return await on(day), await on(second) if second else None, day
+            now = await on(day)
+            then = await on(second) if second else None
 
-    now, then, day = with_app(work)
-    rows = _rows(now, everything=out)
-    columns = {"what": "", "state": "State", "organization": "organization", "mailboxes": "mailboxes", "why": "why"}
-    if then is not None:
-        rows = _difference(rows, _rows(then, everything=out), str(day), str(diff))
-    counts = f"{len(now.addressees)} organizations, {len(now.unaddressed)} States without addressee"
-    if form is Format.JSON:
-        print(json.dumps({"rule": rule, "as_of": day.isoformat(), "rows": rows}, ensure_ascii=False, indent=2))
-        return
-    if form is Format.TABLE:  # how many is enough for the eye; csv and json have the addresses
-        rows = [row | {"mailboxes": row["mailboxes"].count("@") or ""} for row in rows]
-    show_rows(rows, columns, form, title=f"{rule} on {day}: {counts}")
+            def pieces() -> "AsyncIterator[list[dict[str, Any]]]":
+                if then is None:
+                    return _rows(now, session, everything=out)
+                return _difference(
+                    lambda: _rows(now, session, everything=out),
+                    lambda: _rows(then, session, everything=out),
+                    str(day),
+                    str(diff),
+                )
+
+            counts = f"{len(now)} organizations, {len(now.unaddressed)} States without addressee"
+            await show_pieces(
+                (lambda: _counted(pieces())) if form is Format.TABLE else pieces,
+                _COLUMNS,
+                form,
+                title=f"{rule} on {day}: {counts}",
+                head={"rule": rule, "as_of": day.isoformat()},
+            )
+
+    with_app(work)
 
 
-def _rows(resolved: "Resolved", *, everything: bool) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = [
-        {
-            "what": _IN,
-            "state": one.state_iso3 or "",
-            "organization": one.organization,
-            "mailboxes": ", ".join(box.address for box in one.mailboxes),
-            "why": one.why,
-        }
-        for one in resolved.addressees
-    ]
-    rows.extend(
+async def _counted(pieces: "AsyncIterator[list[dict[str, Any]]]") -> "AsyncIterator[list[dict[str, Any]]]":
+    """How many mailboxes is enough for the eye; csv and json have the addresses."""
+    async for rows in pieces:
+        yield [row | {"mailboxes": row["mailboxes"].count("@") or ""} for row in rows]
+
+
+async def _rows(
+    chosen: "Chosen", session: "AsyncSession", *, everything: bool
+) -> "AsyncIterator[list[dict[str, Any]]]":
+    """A row for each organization and each State without addressee, some hundreds at a time."""
+    async for some in chosen.pieces(session):
+        yield [
+            {
+                "what": _IN,
+                "state": one.state_iso3 or "",
+                "organization": one.organization,
+                "mailboxes": ", ".join(box.address for box in one.mailboxes),
+                "why": one.why,
+            }
+            for one in some
+        ]
+    rows = [
         {"what": _NOBODY, "state": one.state_iso3, "organization": one.state, "mailboxes": "", "why": one.why}
-        for one in resolved.unaddressed
-    )
-    left = [(_OUT, one) for one in resolved.excluded]
-    left += [(_OTHER, one) for one in resolved.not_chosen] if everything else []
+        for one in chosen.unaddressed
+    ]
+    left = [(_OUT, one) for one in chosen.excluded]
+    left += [(_OTHER, one) for one in chosen.not_chosen] if everything else []
     rows.extend(
         {"what": what, "state": "", "organization": one.organization, "mailboxes": "", "why": one.why}
         for what, one in left
     )
-    return rows
+    yield rows
 
 
-def _difference(
-    rows: list[dict[str, Any]], others: list[dict[str, Any]], day: str, other_day: str
-) -> list[dict[str, Any]]:
+async def _difference(
+    rows: "_Pieces", others: "_Pieces", day: str, other_day: str
+) -> "AsyncIterator[list[dict[str, Any]]]":
     """What only one of the two days has; a State that got or lost its addressee shows in both."""
 
-    def key(row: dict[str, Any]) -> tuple[str, str, str]:
-        return (row["what"], row["organization"], row["mailboxes"])
+    def key(row: dict[str, Any]) -> int:
+        return hash((row["what"], row["organization"], row["mailboxes"]))
 
-    here, there = {key(row) for row in rows}, {key(row) for row in others}
-    found = [row | {"what": f"{row['what']} on {day}"} for row in rows if key(row) not in there]
-    return found + [row | {"what": f"{row['what']} on {other_day}"} for row in others if key(row) not in here]
+    # of each row a number only: the rows of two days would not fit where those of one do
+    here = {key(row) async for some in rows() for row in some}
+    there = {key(row) async for some in others() for row in some}
+    async for some in rows():
+        yield [row | {"what": f"{row['what']} on {day}"} for row in some if key(row) not in there]
+    async for some in others():
+        yield [row | {"what": f"{row['what']} on {other_day}"} for row in some if key(row) not in here]

@@ -180,17 +180,10 @@ def show_rows(
         writer.writerows([[safe_cell(row.get(key, "")) for key in columns] for row in rows])
         sys.stdout.write(buffer.getvalue())
     else:
-        from rich.table import Table
+        from mailer.cli.listings import TableListing
 
-        table = Table(title=title, title_justify="left", header_style="bold")
-        for heading in columns.values():
-            table.add_column(heading, overflow="fold")
-        for row in rows:
-            table.add_row(*(_cell(row.get(key)) for key in columns))
-        _console("out").print(table)
-
-
-def _cell(value: Any) -> str:
-    from rich.markup import escape
-
-    return "" if value is None else escape(str(value))
+        table = TableListing(_console("out"), columns, title)
+        table.look(rows)
+        table.begin()
+        table.show(rows)
+        table.end()
