@@ -1,5 +1,8 @@
 """One letter of a circular, ready to be shown: of a draft as it would leave today, of an approved one from its rows."""
 
+from collections.abc import AsyncIterator
+from functools import partial
+
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -74,13 +77,13 @@ async def _of_draft(
     checked = await service.check(session, circular, desk)
     prepared = checked.prepared
     frozen = _composable(circular, checked)
-    choices = [
-        Addressed(one.organization_id, one.organization, one.state_iso3, one.seat, 0)
-        async for some, _ in prepared.pieces(session)
-        for one in some
-    ]
+
+    async def choices() -> AsyncIterator[list[Addressed]]:
+        async for some, _ in prepared.pieces(session):
+            yield [Addressed(one.organization_id, one.organization, one.state_iso3, one.seat, 0) for one in some]
+
     listed_by = f"chancery audience show '{prepared.document.to[0]}'"
-    found = pick(choices, organization, desk.roll, circular=service.name_of(circular), listed_by=listed_by)
+    found = await pick(choices, organization, desk.roll, circular=service.name_of(circular), listed_by=listed_by)
     async for _, letters in prepared.pieces(session):
         for letter in letters:
             if letter.organization_id == found.organization_id:
@@ -91,8 +94,8 @@ async def _of_draft(
 async def _of_rows(
     session: AsyncSession, circular: Circular, app: App, desk: Desk, organization: str
 ) -> tuple[Frozen, LetterRow]:
-    choices = await addressed(session, circular.id)
-    found = pick(choices, organization, desk.roll, circular=service.name_of(circular))
+    choices = partial(addressed, session, circular.id)
+    found = await pick(choices, organization, desk.roll, circular=service.name_of(circular))
     letter = await session.get_one(Letter, found.letter_id)
     boxes = (
         await session.scalars(select(Recipient).where(Recipient.letter_id == letter.id).order_by(Recipient.id))

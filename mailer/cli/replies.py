@@ -1,11 +1,15 @@
 """`chancery replies list | record`: who answered what."""
 
-from typing import Annotated, Any
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mailer.cli import context
 from mailer.cli.context import Format, FormatOption
+
+if TYPE_CHECKING:
+    from mailer.replies.service import ReplyLine
 
 app = typer.Typer(help="What organizations answered to a circular.", no_args_is_help=True)
 
@@ -32,32 +36,39 @@ def list_(
 
     async def work(application: Any) -> None:
         from mailer.circulars.desk import find
+        from mailer.cli.listings import show_pieces
         from mailer.replies import service
 
         async with application.database.read() as session:
             circular = await find(session, ref)
-            lines = await service.listing(session, circular.id)
-        shown = [line for line in lines if not missing or line.answer is None]
-        rows = [
-            {
-                "organization_id": line.organization_id,
-                "organization": line.organization,
-                "state_iso3": line.state_iso3,
-                "answer": line.answer,
-                "names": line.names,
-                "note": line.note,
-                "at": line.at.isoformat(timespec="minutes") if line.at else None,
-                "by": line.by,
-                "answers": line.answers,
-            }
-            for line in shown
-        ]
-        context.show_rows(rows, _COLUMNS, form)
+            counts = {True: 0, False: 0}
+
+            async def pieces() -> AsyncIterator[list[dict[str, Any]]]:
+                counts.update({True: 0, False: 0})
+                async for some in service.lines(session, circular.id):
+                    for line in some:
+                        counts[line.answer is not None] += 1
+                    yield [_row(line) for line in some if not missing or line.answer is None]
+
+            await show_pieces(pieces, _COLUMNS, form)
         if form is Format.TABLE:
-            answered = sum(line.answer is not None for line in lines)
-            print(f"{answered} of {len(lines)} have answered; {len(lines) - answered} have not.")
+            print(f"{counts[True]} of {sum(counts.values())} have answered; {counts[False]} have not.")
 
     context.with_app(work)
+
+
+def _row(line: "ReplyLine") -> dict[str, Any]:
+    return {
+        "organization_id": line.organization_id,
+        "organization": line.organization,
+        "state_iso3": line.state_iso3,
+        "answer": line.answer,
+        "names": line.names,
+        "note": line.note,
+        "at": line.at.isoformat(timespec="minutes") if line.at else None,
+        "by": line.by,
+        "answers": line.answers,
+    }
 
 
 @app.command()

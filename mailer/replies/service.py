@@ -1,7 +1,9 @@
 """Who answered what to a circular. Every answer is kept; the last one of an organization counts."""
 
 import datetime as dt
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -92,7 +94,7 @@ async def record(
     async with database.write() as session:
         circular = await answers_to(session, circular_id)
         name = circular.reference or str(circular.id)
-        one = pick(await addressed(session, circular.id), organization, roll, circular=name)
+        one = await pick(partial(addressed, session, circular.id), organization, roll, circular=name)
         at = clock.now()
         reply = Reply(
             circular_id=circular.id,
@@ -116,9 +118,17 @@ async def record(
     )
 
 
-async def last_replies(session: AsyncSession, circular_id: int) -> dict[int, tuple[Reply, int]]:
-    """The answer that counts and the number of answers, per organization; for the circular itself, not its reminders."""
-    rows = await session.scalars(select(Reply).where(Reply.circular_id == circular_id).order_by(Reply.id))
+async def last_replies(
+    session: AsyncSession, circular_id: int, organizations: Collection[int] | None = None
+) -> dict[int, tuple[Reply, int]]:
+    """The answer that counts and the number of answers, per organization; for the circular itself, not its reminders.
+
+    *organizations* are those asked about, a thousand or so; None: all.
+    """
+    asked = select(Reply).where(Reply.circular_id == circular_id).order_by(Reply.id)
+    if organizations is not None:
+        asked = asked.where(Reply.organization_id.in_(organizations))
+    rows = await session.scalars(asked)
     last: dict[int, tuple[Reply, int]] = {}
     for reply in rows:
         before = last.get(reply.organization_id)
@@ -132,16 +142,22 @@ async def answered(session: AsyncSession, circular_id: int) -> set[int]:
     return set(await session.scalars(select(Reply.organization_id).where(Reply.circular_id == circular.id).distinct()))
 
 
-async def listing(session: AsyncSession, circular_id: int) -> list[ReplyLine]:
-    """Every organization of a circular in the order of its letters, with its answer or without one."""
+async def lines(session: AsyncSession, circular_id: int) -> AsyncIterator[list[ReplyLine]]:
+    """Every organization of a circular in the order of its letters, with its answer or without one; some hundreds at a time."""
     circular = await answers_to(session, circular_id)
-    last = await last_replies(session, circular.id)
-    lines = []
-    for one in await addressed(session, circular.id):
-        known = (one.organization_id, one.organization, one.state_iso3)
-        if one.organization_id in last:
-            reply, count = last[one.organization_id]
-            lines.append(ReplyLine(*known, reply.answer, reply.names, reply.note, reply.at, reply.by, count))
-        else:
-            lines.append(ReplyLine(*known))
-    return lines
+    async for some in addressed(session, circular.id):
+        last = await last_replies(session, circular.id, [one.organization_id for one in some])
+        found = []
+        for one in some:
+            known = (one.organization_id, one.organization, one.state_iso3)
+            if one.organization_id in last:
+                reply, count = last[one.organization_id]
+                found.append(ReplyLine(*known, reply.answer, reply.names, reply.note, reply.at, reply.by, count))
+            else:
+                found.append(ReplyLine(*known))
+        yield found
+
+
+async def listing(session: AsyncSession, circular_id: int) -> list[ReplyLine]:
+    """`lines`, all of them."""
+    return [line async for some in lines(session, circular_id) for line in some]

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -109,7 +110,7 @@ async def account(session: AsyncSession, circular: Circular, organization: str, 
         BadInput: several organizations may be meant.
     """
     name = circular.reference or str(circular.id)
-    one = pick(await addressed(session, circular.id), organization, roll, circular=name)
+    one = await pick(partial(addressed, session, circular.id), organization, roll, circular=name)
     line = (await letter_lines(session, circular, letter_id=one.letter_id))[0]
     reminders: list[tuple[str, LetterLine]] = []
     children = await session.scalars(
