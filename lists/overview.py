@@ -84,7 +84,8 @@ async def one(session: AsyncSession, roll: Roll, text: str, *, on: dt.date) -> d
         NotFound: there is none of this id or name.
     """
     row = await find(session, text, roll)
-    _, members = await _lists(session)
+    on_it = select(Membership.list_id).where(Membership.organization_id == row.id)
+    lists = sorted(await session.scalars(select(NamedList.name).where(NamedList.id.in_(on_it))))
     rows = await session.scalars(select(Contact).where(Contact.organization_id == row.id).order_by(Contact.id))
     boxes = [
         {
@@ -98,7 +99,7 @@ async def one(session: AsyncSession, roll: Roll, text: str, *, on: dt.date) -> d
         }
         for contact in rows
     ]
-    return _facts(row, roll, members.get(row.id, [])) | {"mailboxes": boxes}
+    return _facts(row, roll, lists) | {"mailboxes": boxes}
 
 
 async def check(session: AsyncSession, roll: Roll, *, on: dt.date) -> list[Finding]:

@@ -15,6 +15,8 @@ from mailer.register.models import Link
 ACTION = "contacts-changed"
 #: Changes in one link: an import of thousands of rows makes few links, each still readable.
 _TOGETHER = 200
+#: Links read together.
+_READ = 20
 
 
 async def record(
@@ -49,10 +51,13 @@ class Told:
 
 async def history(session: AsyncSession, organization_id: int) -> list[Told]:
     """All changes of an organization, its mailboxes and lists, the oldest first."""
-    links = await session.scalars(select(Link).where(Link.chain == HOME, Link.action == ACTION).order_by(Link.seq))
+    links = await session.stream(
+        select(Link.at, Link.by, Link.subject).where(Link.chain == HOME, Link.action == ACTION).order_by(Link.seq),
+        execution_options={"yield_per": _READ},
+    )
     return [
-        Told(link.at, link.by, Change(**one), link.subject.get("source"))
-        for link in links
-        for one in link.subject["changes"]
+        Told(at, by, Change(**one), subject.get("source"))
+        async for at, by, subject in links
+        for one in subject["changes"]
         if one["organization_id"] == organization_id
     ]
