@@ -19,6 +19,7 @@ from mailer.transport.verdict import (
     judge_mail,
     judge_rcpt,
     parse,
+    reply,
 )
 
 #: phase, reply, fate and scope, a word of the sentence; in the table's order
@@ -335,3 +336,10 @@ def test_a_sender_beyond_ascii_that_a_relay_does_not_take_holds_it(said: str) ->
 def test_whatever_else_is_said_of_such_a_sender_means_what_it_always_does(said: str) -> None:
     """A sender beyond ASCII may be refused for other reasons, or put off."""
     assert judge_mail(parse(said), wide_sender=True) == judge_mail(parse(said))
+
+
+def test_what_a_terminal_would_act_on_is_taken_out_of_a_reply():
+    """A relay's words can't colour a terminal, ring it, or turn round the order of what is read."""
+    told = reply(550, ["5.1.1 No \x1b[31msuch\x07 \u202exob\u2066liam\u2028", "\x9b1m"])
+    assert told.text.isprintable()
+    assert told.text == "5.1.1 No  [31msuch   xob liam 1m"
