@@ -103,6 +103,8 @@ class SmtpTransport:
         self._doubts = 0
         #: a letter had its final reply since the last failure
         self._passed = False
+        #: connections over which one had, while they last
+        self._proved: set[Connection] = set()
         self._pause = 0.0
         self._again_at = 0.0
         self._stopped = False
@@ -178,7 +180,7 @@ class SmtpTransport:
         if self._failure is not None and self.rest > 0:
             if self._tasks:
                 return False
-            if not self._looks:
+            if not self._looks and not self._passed:
                 self._answer_all(*self._failure)
                 return True
         first = self._queue.popleft()
@@ -188,7 +190,8 @@ class SmtpTransport:
         return True
 
     def _lane_ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.pop(task, None)
+        if (connection := self._tasks.pop(task, None)) is not None:
+            self._proved.discard(connection)
         if (first := self._firsts.pop(task, None)) is not None:
             self._answer(first, first.lost(Gone("stopped")))
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -262,8 +265,8 @@ class SmtpTransport:
         return connection
 
     def _working(self, but: Connection | None = None) -> bool:
-        """Whether some connection (*but* one) works now."""
-        return any(each is not None and each is not but and each.usable for each in self._tasks.values())
+        """Whether some connection (*but* one) works now: a letter has had its answer over it. A fresh one may be about to be refused."""
+        return any(each is not but and each in self._proved and each.usable for each in self._tasks.values() if each)
 
     def _fail(self, flight: Flight, verdict: Verdict, said: Reply | None, *, beside: bool) -> None:
         """No connection: back off; *flight* waits for another lane, or is answered with the rest by `_lane_ended`."""
@@ -329,7 +332,9 @@ class SmtpTransport:
                 return
             # as bad as no connection
             self._back_off(Verdict(blame.fate, blame.scope, blame.why), blame.reply, beside=self._working(connection))
-        self._passed = self._passed or (flight.begun and connection.usable)
+        if flight.begun and connection.usable:
+            self._passed = True
+            self._proved.add(connection)
         self._answer(flight, results)
 
     def _learn(self, connection: Connection, flight: Flight) -> None:
