@@ -253,10 +253,11 @@ class SmtpTransport:
         try:
             connection = await smtp.connect(self.name, self._relay, self._home, self._login)
         except smtp.Unavailable as error:
-            self._fail(flight, error.verdict, error.said, beside=beside)
+            self._fail(flight, error.verdict, error.said, beside=beside, again=failures == self._failures)
             return None
         except SettingsError as error:
-            self._fail(flight, Verdict(Fate.NOT_TRIED, Scope.HOLD, str(error)), None, beside=beside)
+            verdict = Verdict(Fate.NOT_TRIED, Scope.HOLD, str(error))
+            self._fail(flight, verdict, None, beside=beside, again=failures == self._failures)
             return None
         self._made += 1
         connection.number = self._made
@@ -268,13 +269,16 @@ class SmtpTransport:
         """Whether some connection (*but* one) works now: a letter has had its answer over it. A fresh one may be about to be refused."""
         return any(each is not but and each in self._proved and each.usable for each in self._tasks.values() if each)
 
-    def _fail(self, flight: Flight, verdict: Verdict, said: Reply | None, *, beside: bool) -> None:
-        """No connection: back off; *flight* waits for another lane, or is answered with the rest by `_lane_ended`."""
-        self._back_off(verdict, said, beside=beside or self._working())
+    def _fail(self, flight: Flight, verdict: Verdict, said: Reply | None, *, beside: bool, again: bool) -> None:
+        """No connection: back off; *flight* waits for another lane, or is answered with the rest by `_lane_ended`.
+
+        *again*: it was tried after all the failures that we know of, not beside one of them.
+        """
+        self._back_off(verdict, said, beside=beside or self._working(), again=again)
         if not flight.over:
             self._queue.appendleft(flight)
 
-    def _back_off(self, verdict: Verdict, said: Reply | None, *, beside: bool) -> None:
+    def _back_off(self, verdict: Verdict, said: Reply | None, *, beside: bool, again: bool = True) -> None:
         """Try no connection for a while; *beside*: others worked meanwhile. Failures that come together count as one.
 
         After letters that went well, a few looks come before the waiting letters are told; one, where a person has to mend it.
@@ -288,7 +292,7 @@ class SmtpTransport:
         self._failures += 1
         if beside or self._passed:
             self._looks = 1 if lasting else len(LOOKS)
-        else:
+        elif again:
             self._looks = max(0, self._looks - 1)
         self._passed = False
         self._proven, self._failure = False, (verdict, said)
