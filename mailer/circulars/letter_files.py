@@ -13,19 +13,17 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lists.kinds import Role
 from mailer.circulars.compose import Composed, compose, stored_row, versions
 from mailer.circulars.frozen import Frozen
+from mailer.circulars.header_boxes import header_boxes
 from mailer.circulars.keys import Keys
 from mailer.circulars.loading import load_frozen
-from mailer.circulars.models import Letter, Recipient
-from mailer.circulars.states import RecipientState
+from mailer.circulars.models import Letter
 from mailer.database import Sessions
 from mailer.errors import BadInput, CannotDo, Defect
 
 #: Letters read at a time.
 _PAGE = 200
-_GOING_NOWHERE = {RecipientState.WITHHELD, RecipientState.CANCELLED}
 _ELSEWHERE = "name another folder with --out"
 
 
@@ -63,18 +61,11 @@ async def read(
         if not page:
             return
         for row in page:
-            if (mailboxes := row.mailboxes or await _mailboxes(session, row.id)) is not None:
-                yield _file(frozen, row, row.dated or now, mailboxes)
+            named = await header_boxes(session, row)
+            if named.going:
+                yield _file(frozen, row, row.dated or now, named.boxes)
         last = page[-1].position
         session.expunge_all()
-
-
-async def _mailboxes(session: AsyncSession, letter: int) -> dict[str, Any] | None:
-    """Those that the claim would fix; None: it goes to nobody."""
-    found = await session.scalars(select(Recipient).where(Recipient.letter_id == letter).order_by(Recipient.id))
-    going = [one for one in found if one.state not in _GOING_NOWHERE]
-    named = {role.value: [(one.name, one.address) for one in going if one.role is role] for role in Role}
-    return named if going else None
 
 
 def _file(frozen: Frozen, row: Letter, dated: dt.datetime, mailboxes: Mapping[str, Any]) -> LetterFile:

@@ -7,14 +7,15 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.findings import stops
-from lists.kinds import Form, Role
+from lists.kinds import Form
 from mailer.app import App
 from mailer.circulars import service
 from mailer.circulars.compose import LetterRow, stored_row
 from mailer.circulars.desk import Desk
 from mailer.circulars.frozen import Frozen
+from mailer.circulars.header_boxes import header_boxes
 from mailer.circulars.loading import load_frozen
-from mailer.circulars.models import Circular, Letter, Recipient
+from mailer.circulars.models import Circular, Letter
 from mailer.circulars.states import CircularState
 from mailer.errors import CircularError, Defect
 from mailer.replies.find import Addressed, addressed, pick
@@ -97,12 +98,6 @@ async def _of_rows(
     choices = partial(addressed, session, circular.id)
     found = await pick(choices, organization, desk.roll, circular=service.name_of(circular))
     letter = await session.get_one(Letter, found.letter_id)
-    boxes = (
-        await session.scalars(select(Recipient).where(Recipient.letter_id == letter.id).order_by(Recipient.id))
-    ).all()
-    named = {
-        role.value: [(box.name, box.address) for box in boxes if box.role is role and box.contact_id is not None]
-        for role in Role
-    }
-    row = stored_row(letter, letter.mailboxes or named, letter.dated or desk.clock.now())
+    named = await header_boxes(session, letter)
+    row = stored_row(letter, named.boxes, letter.dated or desk.clock.now())
     return await load_frozen(session, circular.id, app.keys), row

@@ -8,9 +8,9 @@ from functools import partial
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lists.kinds import Role
 from lists.roll import Roll
 from mailer.circulars.compose import Composed, LetterRow, merge, rendered, sign, stored_row, versions
+from mailer.circulars.header_boxes import header_boxes
 from mailer.circulars.keys import Keys
 from mailer.circulars.loading import load_frozen
 from mailer.circulars.models import Circular, Letter, Recipient, Snapshot
@@ -239,14 +239,5 @@ async def text_again(session: AsyncSession, letter_id: int, *, now: dt.datetime)
 
 async def _row(session: AsyncSession, letter_id: int, now: dt.datetime) -> tuple[Letter, LetterRow]:
     letter = await session.get_one(Letter, letter_id)
-    boxes = letter.mailboxes
-    if boxes is None:
-        found = await session.execute(
-            select(Recipient.role, Recipient.name, Recipient.address)
-            .where(Recipient.letter_id == letter_id)
-            .order_by(Recipient.id)
-        )
-        boxes = {"to": [], "cc": []}
-        for role, name, address in found:
-            boxes[Role(role).value].append([name, address])
-    return letter, stored_row(letter, boxes, letter.dated or now)
+    named = await header_boxes(session, letter)
+    return letter, stored_row(letter, named.boxes, letter.dated or now)
