@@ -2,8 +2,10 @@
 
 import gc
 import os
+import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -145,6 +147,16 @@ def settle() -> None:
         gc.freeze()
         gc.set_threshold(_YOUNG, 10, 10)
         gc.enable()
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """While a person is asked something: Ctrl-C ends the question at once; an event loop would note the first, and go on reading."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def is_watched() -> bool:

@@ -75,7 +75,8 @@ def copy(
                 raise BadInput(
                     "a second copy of a letter must be confirmed", where=f"letter copy {ref}", remedy="give --yes"
                 )
-            typer.confirm(f"Send {whom} the letter to {account.organization} once more, as a copy?", abort=True)
+            with context.asking():
+                typer.confirm(f"Send {whom} the letter to {account.organization} once more, as a copy?", abort=True)
         made, name = await freeze_copy(
             application.database,
             application.clock,

@@ -148,7 +148,9 @@ def confirm(letters: int, expect: int | None, where: str) -> int:
         return expect
     if not sys.stdin.isatty():
         raise BadInput("the number of letters must be confirmed", where=where, remedy=f"give --expect {letters}")
-    said = typer.prompt(f"{letters} letters will leave. Type their number to send them", default="", show_default=False)
+    question = f"{letters} letters will leave. Type their number to send them"
+    with context.asking():
+        said = typer.prompt(question, default="", show_default=False)
     if said.strip() != str(letters):
         raise BadInput("the number was not confirmed", where=where, remedy="nothing was sent")
     return letters

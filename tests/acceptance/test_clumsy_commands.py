@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.support import office
 from tests.support.processes import environment
-from tests.support.rig import Home, relay_process, taken
+from tests.support.rig import PATIENCE, Home, relay_process, taken
 
 REFERENCE = "TEST/2006/001"
 LETTERS = 2
@@ -194,3 +195,30 @@ def test_a_terminal_of_no_columns_is_printed_to(home: Home) -> None:
     home.variables["COLUMNS"] = "0"
     done = _printing_into(home, subprocess.PIPE, "report", REFERENCE)
     assert "Of 7 July 2006: approved" in done.stdout
+
+
+@pytest.mark.parametrize("way", ["ctrl-c", "ctrl-d"])
+def test_a_question_is_ended_by_one_key(home: Home, way: str) -> None:
+    """Ctrl-C or Ctrl-D at the number of letters ends the command at once, in one line, and nothing was sent."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        home.command("--by", "anna", "circular", "send", "TEST/2006/001"),
+        env=environment(**home.variables),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as asking:
+        os.close(theirs)
+        shown = b""
+        while b"Type their number" not in shown:
+            shown += os.read(ours, 4096)
+        if way == "ctrl-c":
+            asking.send_signal(signal.SIGINT)
+        else:
+            os.write(ours, b"\x04")
+        _, said = asking.communicate(timeout=PATIENCE)
+    os.close(ours)
+    assert asking.returncode == 130
+    assert said.strip() == "chancery: Nothing was done."
+    assert "approved" in home.run("circular", "show", "TEST/2006/001").stdout
