@@ -311,7 +311,10 @@ def _require_wal(mode: str) -> None:
 
 
 async def _undisturbed(work: Coroutine[Any, Any, None]) -> asyncio.CancelledError | None:
-    """Bring *work* to its end, whatever cancels us meanwhile; that cancellation, for the caller to raise."""
+    """Bring *work* to its end, whatever cancels us meanwhile; that cancellation, for the caller to raise.
+
+    Where the work fails as well, the cancellation is raised: whoever goes on after a failure must not go on for ever.
+    """
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -321,7 +324,12 @@ async def _undisturbed(work: Coroutine[Any, Any, None]) -> asyncio.CancelledErro
             cancelled = error
         except SQLAlchemyError:
             break  # told by `result()` below
-    task.result()
+    try:
+        task.result()
+    except SQLAlchemyError as error:
+        if cancelled is not None:
+            raise cancelled from error
+        raise
     return cancelled
 
 

@@ -9,7 +9,7 @@
 import datetime as dt
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from mailer.clock import Clock
@@ -21,6 +21,7 @@ from mailer.delivery.line import Line
 from mailer.delivery.pace import Closed
 from mailer.delivery.routes import Road, order
 from mailer.delivery.tokens import Ask, Tokens
+from mailer.errors import DatabaseError
 
 log = logging.getLogger(__name__)
 
@@ -106,21 +107,30 @@ class Ways:
     ) -> Allotment:
         """Take tokens for at most *room* letters; *due* reads those that may be claimed, *choose*: these alone."""
         made = Allotment()
+        try:
+            await self._allot(made, run, room, due, choose=choose)
+        except BaseException:
+            self._let_go(made)  # nobody settles what was not made
+            raise
+        return made
+
+    async def _allot(
+        self, made: Allotment, run: Run, room: int, due: Callable[[], Awaitable[Sequence[Waiting]]], *, choose: bool
+    ) -> None:
         if self.shut(made):
-            return made
+            return
         room = await self._spread_out(made, run.circular, room)
         if not room:
-            return made
+            return
         (only, *others) = self.lines
         if choose or others or only.per_day or self.domains.any_limit:
             await self._one_by_one(made, run, room, await due())
-            return made
+            return
         got = await only.pace.take(room, run.circular)
         made.tokens[only.name] = got
         made.wanted = Wanted(got, only.name)
         if not got:
             made.wait(only.pace.next_token(run.circular), everywhere=True)
-        return made
 
     def shut(self, made: Allotment) -> bool:
         """Whether every relay is closed; then *made* says until when, or why a person has to act first."""
@@ -326,20 +336,9 @@ class Ways:
         return min(len(letter.addresses), line.per_day)
 
     async def settle(self, made: Allotment, run: Run, claims: Sequence[Claim]) -> None:
-        """Give back what was taken and not claimed."""
-        used = Counter(claim.relay for claim in claims)
-        for name, count in made.tokens.items():
-            await self.line(name).pace.give_back(count - used[name], run.circular)
-        if made.spread > len(claims):
-            back = made.spread - len(claims)
-            await self._tokens.give_back({f"circular:{run.circular}": (back, self._spread or 1)})
+        """Give back what was taken and not claimed; what can't be given back comes in anew with time."""
         claimed = {claim.letter for claim in claims}
-        unused = Counter[str]()
-        for number, letter in made.chosen.items():
-            self.domains.landed(self._domains(letter))
-            if number not in claimed:
-                unused.update(self._domains(letter))
-        await self.domains.give_back(unused, run.circular)
+        unused = self._let_go(made, but=claimed)
         for claim in claims:  # counted on the way even where nothing limits them: a limit may begin while they fly
             self.domains.left(domain_of(target.address) for target in claim.targets)
         for name, count in made.counted.items():
@@ -347,6 +346,25 @@ class Ways:
                 self._weight(made.chosen[claim.letter], self.line(name)) for claim in claims if claim.relay == name
             )
             self._unspent[name] += count - spent
+        used = Counter(claim.relay for claim in claims)
+        try:
+            for name, count in made.tokens.items():
+                await self.line(name).pace.give_back(count - used[name], run.circular)
+            if made.spread > len(claims):
+                back = made.spread - len(claims)
+                await self._tokens.give_back({f"circular:{run.circular}": (back, self._spread or 1)})
+            await self.domains.give_back(unused, run.circular)
+        except DatabaseError as error:  # the letters that are claimed must fly all the same
+            log.warning("tokens-kept", extra={"reason": str(error)})
+
+    def _let_go(self, made: Allotment, *, but: Collection[int] = ()) -> Counter[str]:
+        """Free the places that were taken for letters; the domains of those that were not claimed (*but* are)."""
+        unused = Counter[str]()
+        for number, letter in made.chosen.items():
+            self.domains.landed(self._domains(letter))
+            if number not in but:
+                unused.update(self._domains(letter))
+        return unused
 
     def rests(self, claim: Claim) -> dt.datetime | None:
         """Until when a letter that is claimed has to wait all the same: its relay, or a domain of it, has just said no to others."""

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, event, insert, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from lists.db import UtcDateTime
-from mailer.database import Database, after_commit
+from mailer.database import Database, _undisturbed, after_commit
 from mailer.errors import DatabaseError
 
 TABLES = MetaData()
@@ -223,6 +224,24 @@ async def test_a_commit_is_finished_even_when_cancelled(scratch: Database):
     with pytest.raises(asyncio.CancelledError):
         await asyncio.create_task(work())
     assert (await value_of(scratch), told) == (6, ["committed"])
+
+
+async def test_who_is_cancelled_while_the_end_fails_is_cancelled():
+    """A commit that fails while its task is cancelled is no reason to go on: a loop that outlives failures would never end."""
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def commit() -> None:
+        begun.set()
+        await go.wait()
+        raise OperationalError("COMMIT", None, Exception("gone"))
+
+    task = asyncio.create_task(_undisturbed(commit()))
+    await begun.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_reader_that_is_cancelled_at_its_end_says_nothing(scratch: Database, caplog: pytest.LogCaptureFixture):

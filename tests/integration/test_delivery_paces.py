@@ -5,14 +5,18 @@ import datetime as dt
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from sqlalchemy import func, select
 
 from mailer.circulars.models import Circular, Letter
 from mailer.cli import running
 from mailer.clock import ManualClock
 from mailer.database import Database
+from mailer.delivery.daily import Days
 from mailer.delivery.models import Batch
 from mailer.delivery.passage import AT_ONCE
+from mailer.engine import embedded
+from mailer.errors import DatabaseError
 from mailer.reports.delivery import build
 from mailer.reports.table import as_text
 from mailer.transport.base import Envelope, Rcpt
@@ -333,4 +337,32 @@ async def test_letters_are_spread_until_a_time(database: Database, clock: Manual
     assert 40 <= left[1] <= 65
     assert 65 <= left[2] <= 90
     assert left[3] == 100
+    assert max(reached(relay).values()) == 1
+
+
+async def test_a_turn_that_fails_before_it_claims_frees_the_places_of_its_domains(
+    database: Database, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the database fails while a day's recipients are counted, the one letter that a domain may have at once is not lost for ever."""
+    monkeypatch.setattr(embedded, "_PENANCE", 0.0)
+    take, failures = Days.take, [DatabaseError("the disk is full", where="here")]
+
+    async def failing(self: Days, relay: str, limit: int, wanted: int) -> int:
+        if failures:
+            raise failures.pop()
+        return await take(self, relay, limit, wanted)
+
+    monkeypatch.setattr(Days, "take", failing)
+    settings = chosen(
+        relays={"main": {"recipients_per_day": 100}}, pace={"domains": {"org.example": {"connections": 1}}}
+    )
+    app, circular = await office(database, clock, tmp_path, addresses(3), settings)
+    relay = MemoryTransport()
+    async with process(app, {"main": relay}) as made:
+        await made.delivery.start(circular, by="anna")
+        for _ in range(8):
+            await made.work(until=lambda due: due is None or due > clock.now())
+            clock.advance(2 * SECOND)
+    assert not failures
+    assert set((await states(database, circular)).values()) == {"accepted"}
     assert max(reached(relay).values()) == 1
