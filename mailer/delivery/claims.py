@@ -209,7 +209,7 @@ def _judge(
     cc: list[tuple[str, str]] = []
     targets: list[Target] = []
     for row in letter.recipients:
-        (number, address, name, role, state, next_at, contact, tries, first_at, *contact_now) = row
+        (number, address, name, role, state, next_at, contact, tries, first_at, code, *contact_now) = row
         waiting = state in _WAITING and (next_at is None or (moment(next_at) or now) <= now)
         if waiting:
             new_address, new_name, valid_until, retired_on = contact_now
@@ -217,12 +217,15 @@ def _judge(
                 (valid_until is not None and valid_until < today) or (retired_on is not None and retired_on <= today)
             )
             if lapse or ended:
+                # deferred without a reply after content left: they may have it, and it is not sent again
+                doubtful = begun and state == _DEFERRED and code is None
+                stopped = RecipientState.UNCERTAIN if doubtful else RecipientState.CANCELLED
                 found.changes.append(
                     Change(
                         recipient=number,
                         letter=letter.id,
                         address=address,
-                        state=RecipientState.CANCELLED if lapse else RecipientState.WITHHELD,
+                        state=stopped if lapse else RecipientState.WITHHELD,
                         at=now,
                         why=lapse or "its contact has ended since the approval",
                         tries=tries,
@@ -298,6 +301,7 @@ _C, _O = (cast("Table", one.__table__) for one in (Contact, Organization))
 #: The state in a row of `Due.recipients`.
 _STATE, _SENDING = 4, RecipientState.SENDING.value
 _WAITING = frozenset(state.value for state in WAITING)
+_DEFERRED = RecipientState.DEFERRED.value
 _NOT_ADDRESSED = frozenset({RecipientState.WITHHELD.value, RecipientState.CANCELLED.value})
 _TO, _FORMS = Role.TO.value, {form.value: form for form in Form}
 _BATCH = is_due(bindparam("circular"), bindparam("batch"), bindparam("now", type_=_R.c.next_at.type))
@@ -329,7 +333,7 @@ _RECIPIENTS_OF = Whole(
     lambda given: (
         select(
             *(_R.c.letter_id, _R.c.id, _R.c.address, _R.c.name, _R.c.role, _R.c.state, _R.c.next_at, _R.c.contact_id),
-            *(_R.c.tries, _R.c.first_at, _C.c.address.label("new_address"), _C.c.name.label("new_name")),
+            *(_R.c.tries, _R.c.first_at, _R.c.code, _C.c.address.label("new_address"), _C.c.name.label("new_name")),
             *(_C.c.valid_until, _O.c.retired_on),
         )
         .select_from(_R)

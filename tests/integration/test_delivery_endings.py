@@ -2,13 +2,14 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists import contacts
 from lists.models import Contact
@@ -41,6 +42,7 @@ from tests.support.runs import (
     at_phase,
     begin,
     copies,
+    faults,
     well,
     with_reminder,
 )
@@ -88,6 +90,28 @@ async def test_cancelling_does_not_call_a_doubt_cancelled(
     await send(app, circular, MemoryTransport(at_phase(Phase.FINAL, Gone)))
     await app.delivery.cancel(circular, by="anna")
     assert await states(database, circular) == {"office001@org.example": "uncertain"}
+
+
+async def test_a_doubtful_letter_that_lapses_stays_in_doubt(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """A reminder that may have arrived, and whose organization has answered before it went again, is in doubt and not called off."""
+    app, circular = await office(database, clock, tmp_path, addresses(1), on_uncertain="resend")
+    await send(app, circular, MemoryTransport(at_phase(Phase.FINAL, Gone)))
+    assert await states(database, circular) == {"office001@org.example": "deferred"}
+    clock.advance(dt.timedelta(days=1))
+
+    async def answered(_session: AsyncSession, _circular: int, letters: Mapping[int, int]) -> Mapping[int, str]:
+        return dict.fromkeys(letters, "it has answered since")
+
+    lease = dt.timedelta(seconds=app.settings.delivery.lease)
+    batches = Batches(database, lease=lease, no_longer_due=answered)
+    run = await batches.take(circular, 1, owner="1-another", boot=boot_id(), now=clock.now())
+    assert run is not None
+    assert await batches.turn(run, [], Wanted(10, "main"), now=clock.now()) == []
+    await batches.leave(run, [], now=clock.now())
+    assert await states(database, circular) == {"office001@org.example": "uncertain"}
+    assert await faults(database) == []
 
 
 @pytest.mark.parametrize("verb", ["pause", "cancel"])
