@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -213,12 +214,26 @@ def test_a_question_is_ended_by_one_key(home: Home, way: str) -> None:
         shown = b""
         while b"Type their number" not in shown:
             shown += os.read(ours, 4096)
+        _until_it_reads(asking.pid)
         if way == "ctrl-c":
             asking.send_signal(signal.SIGINT)
         else:
             os.write(ours, b"\x04")
-        _, said = asking.communicate(timeout=PATIENCE)
+        try:
+            _, said = asking.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            asking.kill()  # else the end of this block would wait for it
+            raise
     os.close(ours)
     assert asking.returncode == 130
     assert said.strip() == "chancery: Nothing was done."
     assert "approved" in home.run("circular", "show", "TEST/2006/001").stdout
+
+
+def _until_it_reads(pid: int) -> None:
+    """Wait until a process sleeps for a while: a signal in the moment before it begins to read would not wake it."""
+    asleep = 0
+    while asleep < 20:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+        asleep = asleep + 1 if state == "S" else 0
+        time.sleep(0.02)
