@@ -29,6 +29,7 @@ from mailer.delivery import account
 from mailer.delivery.account import Change
 from mailer.delivery.due import WAITING, Wanted, is_due, put_off
 from mailer.delivery.models import Attempt
+from mailer.delivery.settling import called_off
 from mailer.register import chain
 from mailer.statements import Many, Whole, Wire, moment, pack
 
@@ -217,15 +218,12 @@ def _judge(
                 (valid_until is not None and valid_until < today) or (retired_on is not None and retired_on <= today)
             )
             if lapse or ended:
-                # deferred without a reply after content left: they may have it, and it is not sent again
-                doubtful = begun and state == _DEFERRED and code is None
-                stopped = RecipientState.UNCERTAIN if doubtful else RecipientState.CANCELLED
                 found.changes.append(
                     Change(
                         recipient=number,
                         letter=letter.id,
                         address=address,
-                        state=stopped if lapse else RecipientState.WITHHELD,
+                        state=called_off(state, code, left=begun) if lapse else RecipientState.WITHHELD,
                         at=now,
                         why=lapse or "its contact has ended since the approval",
                         tries=tries,
@@ -301,7 +299,6 @@ _C, _O = (cast("Table", one.__table__) for one in (Contact, Organization))
 #: The state in a row of `Due.recipients`.
 _STATE, _SENDING = 4, RecipientState.SENDING.value
 _WAITING = frozenset(state.value for state in WAITING)
-_DEFERRED = RecipientState.DEFERRED.value
 _NOT_ADDRESSED = frozenset({RecipientState.WITHHELD.value, RecipientState.CANCELLED.value})
 _TO, _FORMS = Role.TO.value, {form.value: form for form in Form}
 _BATCH = is_due(bindparam("circular"), bindparam("batch"), bindparam("now", type_=_R.c.next_at.type))

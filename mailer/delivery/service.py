@@ -18,7 +18,7 @@ from mailer.delivery.account import Change
 from mailer.delivery.batches import call_for
 from mailer.delivery.models import Batch
 from mailer.delivery.progress import Progress
-from mailer.delivery.settling import settle_batch, settle_circular
+from mailer.delivery.settling import called_off, settle_batch, settle_circular
 from mailer.delivery.waking import CONTINUED, waits_since
 from mailer.errors import BadInput, NotAllowedNow, NotFound
 from mailer.register import chain
@@ -231,9 +231,7 @@ class Delivery:
         )
         changes = []
         for recipient, left_at in waiting:
-            # deferred without a reply after content left: its circular chose to send a doubtful letter again
-            doubtful = recipient.state is RecipientState.DEFERRED and recipient.code is None and left_at is not None
-            state = RecipientState.UNCERTAIN if doubtful else RecipientState.CANCELLED
+            state = called_off(recipient.state, recipient.code, left=left_at is not None)
             changes.append(_by_hand(recipient, state, now, "the circular was cancelled"))
         await account.record(session, circular.id, changes, by=by, at=now, action="recipients-cancelled")
         await chain.append(session, chain.chain_of(circular.id), "circular-cancelled", {}, by=by, at=now)

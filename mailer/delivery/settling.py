@@ -78,6 +78,15 @@ async def is_cancelled(session: AsyncSession, circular_id: int) -> bool:
     return state is CircularState.CANCELLED
 
 
+def called_off(state: str, code: int | None, *, left: bool) -> RecipientState:
+    """What becomes of a recipient that waits and is not written to any more; *left*: its letter's content has left.
+
+    Deferred without a reply after that, its circular chose to send a doubtful letter again: they may have it, and a doubt stays one.
+    """
+    doubtful = left and state == RecipientState.DEFERRED and code is None
+    return RecipientState.UNCERTAIN if doubtful else RecipientState.CANCELLED
+
+
 def given_up(change: Change) -> Change:
     """What would wait for another try, of a circular that was cancelled meanwhile; a doubt stays one."""
     if change.state not in WAITING:
