@@ -156,8 +156,3 @@ async def lines(session: AsyncSession, circular_id: int) -> AsyncIterator[list[R
             else:
                 found.append(ReplyLine(*known))
         yield found
-
-
-async def listing(session: AsyncSession, circular_id: int) -> list[ReplyLine]:
-    """`lines`, all of them."""
-    return [line async for some in lines(session, circular_id) for line in some]

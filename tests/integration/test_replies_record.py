@@ -101,7 +101,7 @@ async def test_all_are_kept_and_the_last_counts(database, clock, sent):
     await service.record(database, clock, circular.id, "NOR", "attends", by="anna", names="Ms X")
     await service.record(database, clock, circular.id, "NOR", "declines", by="bob", note="by telephone")
     async with database.read() as session:
-        lines = {line.organization_id: line for line in await service.listing(session, circular.id)}
+        lines = {line.organization_id: line async for some in service.lines(session, circular.id) for line in some}
         links = (await session.scalars(select(Link).where(Link.action == "reply-recorded"))).all()
     line = lines[made["norway"].id]
     assert (line.answer, line.note, line.by, line.answers) == ("declines", "by telephone", "bob", 2)
