@@ -108,7 +108,7 @@ async def test_four_people_record_answers_of_one_organization(
 
     await asyncio.gather(*(record(one, by) for one, by in zip(four, PEOPLE, strict=True)))
     async with four[3].read() as session:
-        line = (await replies.listing(session, circular))[0]
+        line = (await anext(replies.lines(session, circular)))[0]
         told = [
             link.subject["answer"]
             for link in await session.scalars(

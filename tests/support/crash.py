@@ -359,6 +359,7 @@ def sending(ground: Field, kind: str, strikes: int) -> Count:
             if _is_sent(home):
                 break
         _finish(home, count, boot)
+        _bury(home, count, boot)
         audit(home, ground.since(since), count)
     return count
 
@@ -408,16 +409,16 @@ def together(ground: Field, server: Server, kind: str, strikes: int) -> Count:
         pair[0].end()
         count.starts += 1
         _finish(home, count, None)
-        _bury(home, count)
+        _bury(home, count, None)
         audit(home, ground.since(since), count)
     return count
 
 
-def _bury(home: Home, count: Count) -> None:
-    """A start that takes in the journal of a victim that was struck after the other had looked for the dead a last time."""
+def _bury(home: Home, count: Count, boot: str | None) -> None:
+    """A start that takes in the journal of a victim that was struck when all was settled, or after the other had looked for the dead."""
     left = list((home.folder / "journal").glob("*.flight"))
     if left:
-        last = start(home, "serve")
+        last = start(home, "serve", boot=boot)
         count.starts += 1
         wait_for(lambda: last.ended or f"Serving {home.folder}" in last.said, "the journals to be taken in")
         last.strike(signal.SIGTERM)
