@@ -68,7 +68,7 @@ async def _actions(database: Database, circular: int) -> list[str]:
 
 
 async def test_four_people_approve_one_draft(four: list[Database], clock: ManualClock, tmp_path: Path) -> None:
-    """One of them has approved it; the others are told who; there is one set of letters, and one entry in the register."""
+    """One has approved it; the others are told who, or have helped to finish it; there is one set of letters, and one entry in the register."""
     app = App(home=tmp_path, settings=SETTINGS, database=four[0], clock=clock, by="anna")
     async with four[0].write() as session:
         for number in range(12):
@@ -84,7 +84,7 @@ async def test_four_people_approve_one_draft(four: list[Database], clock: Manual
     done, told = await _at_once(
         [circulars.approve(desk, drafted, by=by) for desk, by in zip(desks, PEOPLE, strict=True)]
     )
-    assert (len(done), len(told)) == (1, 3)
+    assert done  # who comes between the first transaction and the last can't tell a quick colleague from one who was killed
     async with four[1].read() as session:
         who = (await session.get_one(Circular, drafted)).approved_by
         letters = await session.scalar(select(func.count()).select_from(Letter))
@@ -92,7 +92,7 @@ async def test_four_people_approve_one_draft(four: list[Database], clock: Manual
     assert {line.partition(": ")[2].partition(".")[0] for line in told} <= {
         "it is approved already", f"{who} approves it just now",
     }  # fmt: skip
-    assert (letters, done[0].letters) == (12, 12)
+    assert {(letters, one.letters, one.circular.approved_by) for one in done} == {(12, 12, who)}
     assert (await _actions(four[2], drafted)).count("circular-approved") == 1
 
 
