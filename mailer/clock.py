@@ -24,6 +24,10 @@ class Clock(Protocol):
         """Return once `now()` is at or past *moment*."""
         ...
 
+    async def sleep(self, seconds: float) -> None:
+        """Return once so many seconds have run, whatever becomes of the wall clock meanwhile."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -42,6 +46,10 @@ class SystemClock:
         while (left := (moment - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 - the wall clock can be set anew; no event tells it
             await asyncio.sleep(min(left, 60.0))
 
+    async def sleep(self, seconds: float) -> None:
+        """Sleep by the event loop's clock, which is never set anew."""
+        await asyncio.sleep(seconds)
+
 
 class ManualClock:
     """A clock that stands still until it is moved; sleepers wake in the order of their times."""
@@ -52,7 +60,9 @@ class ManualClock:
         self._now = start.astimezone(dt.UTC)
         self._running = 1000.0
         self._order = itertools.count()
+        #: until a time of the wall clock, and until a time of the one that runs
         self._sleepers: list[tuple[dt.datetime, int, asyncio.Future[None]]] = []
+        self._resting: list[tuple[float, int, asyncio.Future[None]]] = []
         self._listeners: list[Callable[[], None]] = []
 
     def now(self) -> dt.datetime:
@@ -78,9 +88,9 @@ class ManualClock:
         self._running += (moment - self._now).total_seconds()
         self._now = moment.astimezone(dt.UTC)
         while self._sleepers and self._sleepers[0][0] <= self._now:
-            _, _, future = heapq.heappop(self._sleepers)
-            if not future.done():
-                future.set_result(None)
+            _wake(heapq.heappop(self._sleepers)[2])
+        while self._resting and self._resting[0][0] <= self._running:
+            _wake(heapq.heappop(self._resting)[2])
         for listener in self._listeners:
             listener()
 
@@ -89,7 +99,11 @@ class ManualClock:
         """When the first of those who sleep wakes; None: nobody sleeps."""
         while self._sleepers and self._sleepers[0][2].done():  # it was cancelled
             heapq.heappop(self._sleepers)
-        return self._sleepers[0][0] if self._sleepers else None
+        while self._resting and self._resting[0][2].done():
+            heapq.heappop(self._resting)
+        times = [one[0] for one in self._sleepers[:1]]
+        times += [self._now + dt.timedelta(seconds=one[0] - self._running) for one in self._resting[:1]]
+        return min(times, default=None)
 
     async def sleep_until(self, moment: dt.datetime) -> None:
         """Wait until the clock is moved to or past *moment*."""
@@ -99,3 +113,14 @@ class ManualClock:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (moment, next(self._order), future))
         await future
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the clock has been moved forward by so much."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._resting, (self._running + seconds, next(self._order), future))
+        await future
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():  # it may have been cancelled
+        future.set_result(None)

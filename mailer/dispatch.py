@@ -308,6 +308,7 @@ def _build(
     batches = Batches(
         app.database,
         lease=lease,
+        owner=journal.name,
         zone=ZoneInfo(app.settings.calendar.timezone),
         no_longer_due=NoLongerDue(),
         watch=(AttemptLog(references), *watch),

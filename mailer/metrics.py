@@ -12,7 +12,6 @@ The gauges are looked up in the rows every few seconds, never by whoever asks. S
 """
 
 import asyncio
-import datetime as dt
 import logging
 import os
 import time
@@ -185,4 +184,4 @@ async def _go_on(counters: Counters, file: Path | None, database: Sessions, cloc
         began = time.monotonic()
         await _look(counters, file, database, clock)
         took = time.monotonic() - began
-        await clock.sleep_until(clock.now() + dt.timedelta(seconds=max(_REST, _SHARE * took)))
+        await clock.sleep(max(_REST, _SHARE * took))

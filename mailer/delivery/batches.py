@@ -46,14 +46,18 @@ class Batches:
         sessions: Sessions,
         *,
         lease: dt.timedelta,
+        owner: str = "",
         zone: dt.tzinfo = dt.UTC,
         no_longer_due: NoLongerDue = nothing_lapses,
         watch: Sequence[Watch] = (),
         waking: Waking | None = None,
     ) -> None:
-        """Look at the rows of *sessions*; *zone* says which day it is where the secretariat sits; *waking* who must ask first."""
+        """Look at the rows of *sessions* for *owner*.
+
+        *zone* says which day it is where the secretariat sits; *waking* who must ask first.
+        """
         self.sessions = self._sessions = sessions
-        self._lease, self._zone = lease, zone
+        self._lease, self._owner, self._zone = lease, owner, zone
         #: the circular that had its turn last
         self._last = 0
         self._no_longer_due = no_longer_due
@@ -64,11 +68,16 @@ class Batches:
     # --- who may work at what -------------------------------------------------------------------------------------
 
     async def due(self, now: dt.datetime, limit: int, skip: Collection[str]) -> list[Call]:
-        """Unfinished batches that nobody works at and that are due; circulars take turns, so that none waits behind a large one."""
+        """Unfinished batches that nobody works at and that are due; circulars take turns, so that none waits behind a large one.
+
+        What is *owner*'s own and not in *skip* is worked at by nobody: a run of ours is over that could not let go of it.
+        """
         async with self._sessions.read() as session:
             found = await straight(
                 session,
-                lambda wire: _WAITING.read(wire, stale=now - self._lease, now=now, most=limit + len(skip)),
+                lambda wire: _WAITING.read(
+                    wire, stale=now - self._lease, now=now, owner=self._owner, most=limit + len(skip)
+                ),
             )
         calls: dict[int, list[Call]] = {}
         for _, circular, batch in sorted(found):
@@ -95,7 +104,7 @@ class Batches:
         """Make this process's run the batch's run.
 
         Returns:
-            The run; None: the batch is done or held, or another run shows signs of life.
+            The run; None: the batch is done or held, or a run of somebody else's shows signs of life.
         """
         async with self._sessions.write() as session:
             stale = now - self._lease
@@ -299,7 +308,7 @@ def _waiting() -> Select[Any]:
         .join(Circular, Circular.id == Batch.circular_id)
         .where(
             *_GOES_ON,
-            or_(Batch.beat.is_(None), Batch.beat < bindparam("stale")),
+            or_(Batch.beat.is_(None), Batch.beat < bindparam("stale"), Batch.owner == bindparam("owner")),
             or_(Batch.next_at.is_(None), Batch.next_at <= bindparam("now")),
         )
     ).subquery()
@@ -311,7 +320,7 @@ _NEXT = Whole(
     lambda _given: (
         select(func.min(Batch.next_at))
         .join(Circular, Circular.id == Batch.circular_id)
-        # a run that could not even let go of it holds it until its lease is over
+        # what others hold is not ours to wait for, and what we hold is worked at or due
         .where(*_GOES_ON, Batch.beat.is_(None))
     )
 )

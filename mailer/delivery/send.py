@@ -95,8 +95,8 @@ class Sender:
         self.speeds: dict[tuple[str, ...], float] = {}
         #: circulars whose relays wait for a person
         self._holding: set[int] = set()
-        #: what letters met and the database would not take, with the run that met it
-        self._kept: list[tuple[Run, Sequence[Told]]] = []
+        #: runs that are over and that the database did not hear of, with what their letters met, and whether the rest had not left
+        self._kept: list[tuple[Run, Sequence[Told], bool]] = []
         self._telling = asyncio.Lock()
 
     async def __call__(self, call: Call) -> None:
@@ -143,18 +143,21 @@ class Sender:
         self._holding.add(circular)
         await self.hold(circular, why)
 
-    def keep(self, run: Run, told: Sequence[Told]) -> None:
-        """Keep what could not be written, to tell it before anything else is done."""
-        if told:
-            self._kept.append((run, told))
+    def keep(self, run: Run, told: Sequence[Told], *, all_known: bool = True) -> None:
+        """Keep the end of a run that could not be written, to tell it before anything else is done.
+
+        *all_known*: what the run has claimed and *told* does not tell of has not left; else it is in doubt when the next run begins.
+        """
+        self._kept.append((run, told, all_known))
 
     async def _tell_kept(self) -> None:
         async with self._telling:  # several batches are worked at; each entry is told by one of them
             while self._kept:
-                run, told = self._kept[0]
+                run, told, all_known = self._kept[0]
                 with suppress(Fenced):  # recorded all the same
                     await self.batches.turn(run, told, NOTHING, now=self.clock.now(), again=True)
-                    await self.batches.leave(run, [], now=self.clock.now())
+                    if all_known:
+                        await self.batches.leave(run, [], now=self.clock.now())
                 self._kept.pop(0)
                 self.recorded(told)
 
@@ -234,16 +237,11 @@ class _BatchRun:
             log.info("run-fenced", extra={"circular": self._run.circular, "batch": self._run.batch})
         finally:
             beat.cancel()
-            with suppress(asyncio.CancelledError):
-                await beat
+            await asyncio.wait([beat])
             while passages.flying:  # content that has begun is finished, whatever happened to us
                 await passages.wait(0, passages.landed)
-            if passages.failure is None:
-                await self._leave()
+            await (self._leave() if passages.failure is None else self._leave_in_doubt())
         if passages.failure is not None:
-            # what some letter met is not known: it is not put back, but in doubt once the lease is over
-            with suppress(Fenced):
-                await self._turn(0)
             raise passages.failure
 
     def _room(self) -> int:
@@ -345,13 +343,25 @@ class _BatchRun:
             await self._of.held(self._run.circular, made.held)
         await self._of.obstacles.tell(self._run.circular, self._ways.lines, self._ways.domains)
 
+    async def _leave_in_doubt(self) -> None:
+        """End a run that does not know what some letter met: tell of the others, and put nothing back; the next run has it in doubt."""
+        try:
+            with suppress(Fenced):
+                await self._turn(0)
+        except DatabaseError as error:
+            self._of.keep(self._run, self._passages.told, all_known=False)
+            log.warning(
+                "run-not-ended", extra={"circular": self._run.circular, "batch": self._run.batch, "reason": str(error)}
+            )
+
     async def _tell_held(self) -> None:
         await self._of.obstacles.tell_held(self._run.circular, self._ways.lines, self._ways.domains)
 
     async def _beats(self) -> None:
         """Renew the beat apart from slices, so that a slow relay does not look like a dead process."""
         while True:
-            await self._of.clock.sleep_until(self._of.clock.now() + self._lease / 6)
+            # not until a time of the wall clock: set back, that would be long
+            await self._of.clock.sleep(self._lease.total_seconds() / 6)
             try:
                 await self._turn(0)
                 await self._tell_held()
@@ -359,6 +369,8 @@ class _BatchRun:
                 return
             except DatabaseError as error:
                 log.warning("beat-failed", extra={"reason": str(error)})
+            except Exception:  # the letters that fly still need its signs of life
+                log.exception("beat-failed")
 
     async def _land(self, since: int) -> None:
         """Wait until enough letters have landed for a turn to be worth while; *since*: how many had at the last one.

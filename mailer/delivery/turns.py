@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import Table, bindparam, case, func, select, update
+from sqlalchemy import Table, and_, bindparam, case, func, select, update
 
 from lists.records import record
 from mailer.circulars.models import IS_OPEN, Circular, Letter, Recipient
@@ -62,8 +62,8 @@ class Told:
 def take(
     wire: Wire, *, circular: int, batch: int, owner: str, boot: str, now: dt.datetime, stale: dt.datetime
 ) -> Taken | None:
-    """Make a run of *owner*'s the batch's run; None: it is done or held, or another run has shown a sign of life since *stale*."""
-    found = _STANDS.run(wire, circular=circular, batch=batch, stale=stale)
+    """Make a run of *owner*'s the batch's run; None: it is done or held, or another owner's run has shown a sign of life since *stale*."""
+    found = _STANDS.run(wire, circular=circular, batch=batch, stale=stale, owner=owner)
     if not found:
         return None
     number, done, alive, state, timed = found[0]
@@ -166,7 +166,9 @@ _STANDS = Ready(
         select(
             Batch.run,
             Batch.done_at.is_not(None),
-            case((Batch.beat >= bindparam("stale"), 1), else_=0),
+            case(
+                (and_(Batch.beat >= bindparam("stale"), Batch.owner.is_distinct_from(bindparam("owner"))), 1), else_=0
+            ),
             Circular.state,
             Circular.finish_by.is_not(None),
         )

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer.clock import Clock
 from mailer.database import after_commit
-from mailer.errors import ChanceryError
+from mailer.errors import ChanceryError, DatabaseError
 from mailer.wake import Call, DueSource, Handler, Standing
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _POLL = 1.0
 #: So many groups at the least are seen to wait for a place.
 _GROUPS = 16
-#: A call that failed is left alone for this long; after this many failures in a row its error ends the work.
+#: A call or a look that failed is left alone for this long; after this many failures in a row its error ends the work.
 _PENANCE, _FAILURES = 5.0, 3
 
 
@@ -43,7 +43,9 @@ class Embedded:
         self._turn = 0
         self._yielding: set[str] = set()
         self._failed: dict[str, int] = {}
-        self._stopping = False
+        #: looks at the rows that failed, in a row
+        self._blind = 0
+        self._stopped = asyncio.Event()
         self._error: BaseException | None = None
 
     def ring(self) -> None:
@@ -52,7 +54,7 @@ class Embedded:
 
     def stop(self) -> None:
         """Start nothing more; `work` returns when what runs has ended."""
-        self._stopping = True
+        self._stopped.set()
         self._bell.set()
 
     async def hand_on(self, calls: Sequence[Call], transaction: AsyncSession) -> None:
@@ -76,13 +78,19 @@ class Embedded:
 
         Raises:
             Exception: what a handler raised, if it did so three times in a row for the same call.
+            DatabaseError: the rows could not be looked at, three times in a row.
         """
         running: set[asyncio.Task[None]] = set()
         try:
-            while not self._stopping and self._error is None:
+            while not self._stopped.is_set() and self._error is None:
                 self._bell.clear()  # before looking, so that no ring is lost
-                room = slots - len(running)
-                calls = await self._fair(room, slots)
+                try:
+                    calls = await self._fair(slots - len(running), slots)
+                    next_due = None if calls else await self._next_due()
+                    self._blind = 0
+                except DatabaseError as error:
+                    await self._blinded(error)
+                    continue
                 for call in calls:
                     self._busy[call.key] = call.group
                     task = asyncio.create_task(self._one(call, handlers))
@@ -91,7 +99,6 @@ class Embedded:
                     task.add_done_callback(lambda _done: self._bell.set())
                 if calls:
                     continue
-                next_due = await self._next_due()
                 if not running and until is not None and until(next_due) and not self._bell.is_set():
                     return
                 await self._rest(next_due)
@@ -100,6 +107,17 @@ class Embedded:
                 await asyncio.wait(running)
         if self._error is not None:
             raise self._error
+
+    async def _blinded(self, error: DatabaseError) -> None:
+        """The rows can't be looked at: wait a little, or end the work."""
+        self._blind += 1
+        log.warning("look-failed", extra={"count": self._blind, "reason": str(error)})
+        if self._blind >= _FAILURES:
+            self._error = error
+        else:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PENANCE):
+                    await self._stopped.wait()
 
     def crowded(self, key: str) -> bool:
         """Whether the work of *key* should end soon and be taken up again later: another group waits for a place.
@@ -136,7 +154,8 @@ class Embedded:
 
     async def _due(self, limit: int) -> list[Call]:
         now = self._clock.now()
-        calls = [call for source in self._sources for call in await source.due(now, limit, self._busy.keys())]
+        busy = frozenset(self._busy)  # as it was before the look: what ends meanwhile rings
+        calls = [call for source in self._sources for call in await source.due(now, limit, busy)]
         return sorted(calls, key=lambda call: -call.urgency)[:limit]
 
     async def _next_due(self) -> dt.datetime | None:

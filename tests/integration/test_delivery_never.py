@@ -166,6 +166,7 @@ async def test_what_was_heard_is_told_when_the_database_is_back(
     monkeypatch.setattr(sending_of_batches, "_TURN_WAIT", 0.0)
     monkeypatch.setattr(embedded, "_PENANCE", 0.0)
     turn, leave, trouble = Batches.turn, Batches.leave, True
+    relay = MemoryTransport()
 
     async def broken_turn(self: Batches, run: Run, told: Sequence[Told], *more: Any, **named: Any) -> list[Claim]:
         if told and trouble:
@@ -173,27 +174,39 @@ async def test_what_was_heard_is_told_when_the_database_is_back(
         return await turn(self, run, told, *more, **named)
 
     async def broken_leave(self: Batches, run: Run, told: Sequence[Told], **named: Any) -> None:
+        nonlocal trouble
         if told and trouble:
+            trouble = False
             raise DatabaseError("the disk is full", where="here")
         await leave(self, run, told, **named)
 
     monkeypatch.setattr(Batches, "turn", broken_turn)
     monkeypatch.setattr(Batches, "leave", broken_leave)
-    relay = MemoryTransport()
-    async with running(app, relay) as made:
-        await made.delivery.start(circular, by="anna")
-        working = asyncio.create_task(made.work())
-        while len(relay.received) < 2:  # noqa: ASYNC110 - the relay rings no bell
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.2)
-        trouble = False
-        for _ in range(10):
-            clock.advance(dt.timedelta(seconds=app.settings.delivery.lease / 4))
-            await asyncio.sleep(0.1)
-        await asyncio.sleep(1.2)  # the poll
-        made.stop()
-        await working
-        assert set((await states(database, circular)).values()) == {"accepted"}
+    await send(app, circular, relay)  # it ends when nothing is due: the batch that it could not let go of is
+    assert set((await states(database, circular)).values()) == {"accepted"}
+    assert (len(relay.received), trouble) == (2, False)
+    assert await faults(database) == []
+
+
+async def test_a_batch_whose_taking_was_not_heard_of_is_taken_again(
+    database: Database, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost in the middle of a commit that was made: the process that it has the batch for works at it, and waits for no lease."""
+    app, circular = await office(database, clock, tmp_path, addresses(2))
+    monkeypatch.setattr(embedded, "_PENANCE", 0.0)
+    take, lost = Batches.take, 0
+
+    async def unheard(self: Batches, *which: Any, **named: Any) -> Run | None:
+        nonlocal lost
+        run = await take(self, *which, **named)
+        if not lost:
+            lost = 1
+            raise DatabaseError("the server went away", where="here")
+        return run
+
+    monkeypatch.setattr(Batches, "take", unheard)
+    await send(app, circular, MemoryTransport())
+    assert (lost, set((await states(database, circular)).values())) == (1, {"accepted"})
 
 
 async def test_what_a_lost_commit_has_written_is_not_written_twice(

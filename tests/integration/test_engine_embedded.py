@@ -11,9 +11,10 @@ import pytest
 
 from mailer.clock import ManualClock
 from mailer.database import Database
+from mailer.engine import embedded
 from mailer.engine.embedded import Embedded
 from mailer.engine.lock import HomeLock
-from mailer.errors import HomeBusy
+from mailer.errors import DatabaseError, HomeBusy
 from mailer.wake import Call
 
 
@@ -66,6 +67,35 @@ async def test_what_falls_due_later_waits_for_the_clock(clock: ManualClock) -> N
     clock.advance(dt.timedelta(hours=1))
     await asyncio.wait_for(working, 60)
     assert rows.done == ["later"]
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+async def test_a_moment_without_a_database_ends_no_work(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """A look at the rows that fails is made again after a while; three in a row end the work with that error."""
+    monkeypatch.setattr(embedded, "_PENANCE", 0.01)
+
+    class Blind(Rows):
+        looks = 0
+
+        async def due(self, now: dt.datetime, limit: int, skip: Collection[str]) -> Sequence[Call]:
+            self.looks += 1
+            if 2 <= self.looks < 2 + failures:
+                raise DatabaseError("the server went away", where="database")
+            return await super().due(now, limit, skip)
+
+    rows = Blind(clock)
+    rows.left = {"one": clock.now()}
+    engine = Embedded([rows], clock, poll=0.01)
+    working = engine.work({"work": rows}, 1, until=lambda _due: rows.looks > 5)
+    if failures < 3:
+        await asyncio.wait_for(working, 60)
+        assert rows.looks > 5
+    else:
+        with pytest.raises(DatabaseError, match="went away"):
+            await asyncio.wait_for(working, 60)
+    assert rows.done == ["one"]
 
 
 async def test_a_call_is_heard_only_after_the_commit(clock: ManualClock, database: Database) -> None:

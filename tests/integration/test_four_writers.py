@@ -84,7 +84,9 @@ async def test_four_people_approve_one_draft(four: list[Database], clock: Manual
     done, told = await _at_once(
         [circulars.approve(desk, drafted, by=by) for desk, by in zip(desks, PEOPLE, strict=True)]
     )
-    assert done  # who comes between the first transaction and the last can't tell a quick colleague from one who was killed
+    assert (
+        done
+    )  # who comes between the first transaction and the last can't tell a quick colleague from one who was killed
     async with four[1].read() as session:
         who = (await session.get_one(Circular, drafted)).approved_by
         letters = await session.scalar(select(func.count()).select_from(Letter))

@@ -1,0 +1,139 @@
+"""Runs that something of ours breaks off: what letters met is kept, what is not known is in doubt, and nothing waits for a lease."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from mailer.clock import ManualClock
+from mailer.database import Database
+from mailer.delivery import send as sending_of_batches
+from mailer.delivery.batches import Batches
+from mailer.delivery.claims import Claim, Run
+from mailer.delivery.judging import Judge
+from mailer.delivery.models import Batch
+from mailer.delivery.obstacles import Obstacles
+from mailer.delivery.turns import Told
+from mailer.engine import embedded
+from mailer.errors import DatabaseError
+from mailer.transport.base import Envelope, Rcpt
+from mailer.transport.memory import MemoryTransport
+from mailer.transport.verdict import Phase
+from tests.support.approved import addresses, office, running, send, states
+from tests.support.runs import copies, faults
+from tests.support.stage import START, JumpingClock
+
+ODD = "office002@org.example"
+#: All tries of the turn that ends the run, and the first time that it is told again.
+_FAILURES = sending_of_batches._TURN_TRIES + 1
+
+
+class SlowRelay(MemoryTransport):
+    """A relay that answers the end of each letter only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__(self._answer)
+        self.waiting = 0
+        self.go = asyncio.Event()
+
+    async def _answer(self, phase: Phase, _envelope: Envelope, _to: Rcpt | None) -> None:
+        if phase is Phase.FINAL:
+            self.waiting += 1
+            await self.go.wait()
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true():  # noqa: ASYNC110 - what is waited for rings no bell
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("database_fails", [False, True])
+async def test_a_defect_in_one_letters_judgement_leaves_that_one_in_doubt(
+    database: Database, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_fails: bool
+) -> None:
+    """The others have what they met, even if the database fails just then; the odd one is in doubt, and nothing leaves twice."""
+    app, circular = await office(database, clock, tmp_path, addresses(4))
+    monkeypatch.setattr(sending_of_batches, "_TURN_WAIT", 0.0)
+    monkeypatch.setattr(embedded, "_PENANCE", 0.0)
+    judge, turn, failed = Judge.told, Batches.turn, 0
+
+    def odd(self: Judge, claim: Claim, *more: Any, **named: Any) -> Told:
+        if claim.targets[0].address == ODD:
+            raise ZeroDivisionError
+        return judge(self, claim, *more, **named)
+
+    async def refused(self: Batches, run: Run, told: Sequence[Told], *more: Any, **named: Any) -> list[Claim]:
+        nonlocal failed
+        if database_fails and told and failed < _FAILURES:
+            failed += 1
+            raise DatabaseError("the disk is full", where="here")
+        return await turn(self, run, told, *more, **named)
+
+    monkeypatch.setattr(Judge, "told", odd)
+    monkeypatch.setattr(Batches, "turn", refused)
+    relay = MemoryTransport()
+    await send(app, circular, relay)
+    assert failed == (_FAILURES if database_fails else 0)
+    told = await states(database, circular)
+    assert told.pop(ODD) == "uncertain"
+    assert set(told.values()) == {"accepted"}
+    assert set(copies(relay).values()) == {1}
+    assert await faults(database) == []
+
+
+async def test_a_beat_that_fails_for_any_reason_ends_nothing(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A defect between two signs of life: the letters that fly are waited for, and told of as they end."""
+    clock = JumpingClock(START)
+    app, circular = await office(database, clock, tmp_path, addresses(3))
+    tell, armed = Obstacles.tell_held, False
+
+    async def defect(self: Obstacles, *more: Any) -> None:
+        if armed:
+            raise ZeroDivisionError
+        await tell(self, *more)
+
+    monkeypatch.setattr(Obstacles, "tell_held", defect)
+    relay = SlowRelay()
+    async with running(app, relay) as made:
+        await made.delivery.start(circular, by="anna")
+        working = asyncio.create_task(made.work(until=lambda due: due is None))
+        await _until(lambda: relay.waiting == 3)
+        armed = True
+        clock.advance(dt.timedelta(seconds=app.settings.delivery.lease / 6))
+        await _until(lambda: "beat-failed" in caplog.text)
+        armed = False
+        relay.go.set()
+        await working
+    assert set((await states(database, circular)).values()) == {"accepted"}
+    assert await faults(database) == []
+
+
+async def test_a_wall_clock_set_back_does_not_stop_the_signs_of_life(database: Database, tmp_path: Path) -> None:
+    """An hour back, and a sixth of the lease later: the batch has a beat of the new time."""
+    clock = JumpingClock(START)
+    app, circular = await office(database, clock, tmp_path, addresses(1))
+    relay = SlowRelay()
+
+    async def beat() -> dt.datetime | None:
+        async with database.read() as session:
+            return await session.scalar(select(Batch.beat))
+
+    async with running(app, relay) as made:
+        await made.delivery.start(circular, by="anna")
+        working = asyncio.create_task(made.work(until=lambda due: due is None))
+        await _until(lambda: relay.waiting == 1)
+        clock.set_wall(dt.timedelta(hours=-1))
+        clock.advance(dt.timedelta(seconds=app.settings.delivery.lease / 6))
+        async with asyncio.timeout(30):
+            while await beat() != clock.now():  # noqa: ASYNC110 - a row rings no bell
+                await asyncio.sleep(0.01)
+        relay.go.set()
+        await working
+    assert set((await states(database, circular)).values()) == {"accepted"}
