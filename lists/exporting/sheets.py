@@ -177,7 +177,7 @@ def workbook(table: Sequence[Mapping[str, str]], *, explained: bool = False) -> 
         table: rows by column.
         explained: with a comment on each heading and a second sheet on how to fill it.
     """
-    from xlsxwriter import Workbook  # type: ignore[import-untyped]  # it ships no types
+    from xlsxwriter import Workbook  # it ships no types
 
     buffer = io.BytesIO()
     book = Workbook(buffer, {"in_memory": True})

@@ -146,7 +146,9 @@ async def test_what_no_database_keeps_costs_no_outcome(database: Database, clock
     async with database.write() as session:
         (row,) = await session.execute(text("SELECT recipient.id, letter_id, address FROM recipient"))
         reply = Reply(550, "5.1.1", "no \0 such user")
-        change = Change(*row, RecipientState.REFUSED, clock.now(), relay="main", reply=reply, why="\0")
+        change = Change(
+            row[0], row[1], row[2], RecipientState.REFUSED, clock.now(), relay="main", reply=reply, why="\0"
+        )
         await account.record(session, circular, [change], by="engine", at=clock.now())
     async with database.read() as session:
         said = (await session.execute(text("SELECT reply, why FROM recipient"))).one()

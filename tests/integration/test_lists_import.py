@@ -16,6 +16,7 @@ from lists.importing import service
 from lists.importing.checking import check
 from lists.importing.planning import Verdict
 from lists.importing.reading import read
+from lists.kinds import OrganizationKind
 from lists.models import Contact, Membership, NamedList, Organization
 from mailer.demo import make_sheet
 from mailer.register import changes as register
@@ -260,7 +261,7 @@ async def test_any_name_survives_export_and_import(database, tmp_path: Path, nam
     async with database.write() as session:
         for name in names:
             clean = organizations.tidy(name)
-            one = organizations.Particulars(clean, organizations.OrganizationKind.NGO, salutation=clean or None)
+            one = organizations.Particulars(clean, OrganizationKind.NGO, salutation=clean or None)
             try:
                 await organizations.add(session, one)
             except BadInput:

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Table, update
@@ -133,7 +134,7 @@ def other(table: Table, column: str, old: object) -> object:
     return f"{old or ''}x"
 
 
-def cases(model: type) -> list[str]:
+def cases(model: Any) -> list[str]:
     """The columns of a table that somebody answers for."""
     table = model.__table__
     return [column.key for column in table.columns if column.key not in _NOT_VOUCHED_FOR.get(table.name, set())]
@@ -299,7 +300,7 @@ async def test_a_whole_chain_that_is_gone_is_named(file: Path) -> None:
 
 
 @pytest.mark.parametrize("model", [Recipient, Attempt, Letter, Snapshot])
-async def test_what_repeats_or_was_frozen_is_compared(file: Path, model: type) -> None:
+async def test_what_repeats_or_was_frozen_is_compared(file: Path, model: Any) -> None:
     """Every column that repeats an outcome, or that approval froze, or that the bytes are made of, is held against the register."""
     table = model.__table__
     for column in cases(model):

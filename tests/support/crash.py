@@ -63,9 +63,9 @@ def _command(arguments: list[str], variables: Mapping[str, str], out: str, boot:
     from mailer.delivery.journal import Journal
 
     if boot is not None:
-        dispatch.boot_id = lambda: boot
+        dispatch.boot_id = lambda: boot  # type: ignore[attr-defined]
     if octets := variables.get(COMPACT_AT):
-        dispatch.Journal = partial(Journal, compact_at=int(octets))
+        dispatch.Journal = partial(Journal, compact_at=int(octets))  # type: ignore[attr-defined]
     os._exit(main(arguments))
 
 

@@ -9,9 +9,7 @@ import re
 from dataclasses import dataclass
 from email import policy
 from email.header import decode_header
-from email.message import EmailMessage
 from email.utils import collapse_rfc2231_value, getaddresses
-from typing import cast
 
 #: "\r\n.\r\n" and every sequence that a lax server took for it (SMTP smuggling, 2023)
 END_OF_DATA = re.compile(rb"(?:^|[\r\n\x0b\x85]\x00?)\.\x00?(?:[\r\n\x0b\x85]|$)")
@@ -61,7 +59,7 @@ def decoded(value: str) -> str:
 
 def read(octets: bytes) -> Seen:
     """Parse a whole letter, failing on any defect that the parser reports."""
-    modern = cast("EmailMessage", email.message_from_bytes(octets, policy=policy.default))
+    modern = email.message_from_bytes(octets, policy=policy.default)
     classic = email.message_from_bytes(octets)
     parts = []
     for new, old in zip(modern.walk(), classic.walk(), strict=True):
