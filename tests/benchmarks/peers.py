@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,15 @@ import work
 from sinks import Took
 
 _HERE = Path(__file__).resolve().parent
+#: Runs a command from a small process, and says what it cost: Linux counts as a program's peak what the process held that started it.
+_LAUNCHER = """
+import os, sys, time
+start = time.perf_counter()
+_, status, used = os.wait4(os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ), 0)
+cost = f"{time.perf_counter() - start} {used.ru_utime + used.ru_stime} {used.ru_maxrss / 1024}"
+os.write(int(sys.argv[1]), cost.encode())
+sys.exit(os.waitstatus_to_exitcode(status) and 1)
+"""
 
 
 @dataclass(frozen=True)
@@ -54,22 +62,23 @@ def cost_of(command: Sequence[str | Path], name: str, variables: Mapping[str, st
     Raises:
         RuntimeError: it failed.
     """
-    start = time.perf_counter()
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=work.environment(**(variables or {})),
-    ) as process:
-        assert process.stderr is not None
-        said = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{name} ended with {process.returncode}: {said.decode(errors='replace')[-500:]}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    told, tells = os.pipe()
+    with os.fdopen(told) as cost:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(tells), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=work.environment(**(variables or {})),
+                pass_fds=[tells],
+                check=False,
+            )
+        finally:
+            os.close(tells)
+        if done.returncode:
+            raise RuntimeError(f"{name} failed: {done.stderr.decode(errors='replace')[-500:]}")
+        return Cost(*(float(number) for number in cost.read().split()))
 
 
 def ours(prepared: work.Prepared, folder: Path, connections: int, name: str = "chancery circular send") -> Peer:
