@@ -219,10 +219,12 @@ class Sending:
 
     async def close(self) -> None:
         """Say goodbye to the relays, and to the other processes."""
-        await self._obstacles.end()
-        for line in self._lines.values():
-            await line.transport.close()
-        self._sender.signing.shutdown(wait=False)
+        try:
+            await self._obstacles.end()
+        finally:
+            for line in self._lines.values():
+                await line.transport.close()
+            self._sender.signing.shutdown(wait=False)
 
 
 @asynccontextmanager
@@ -269,21 +271,25 @@ async def sending(
         )
         recovered = await recovery.run()
         journal = Journal(folder, this_epoch)
-        built = _build(
-            app, journal, recovery, make_transport or (lambda relay: smtp_transport(app, relay)), told, watch
-        )
-        built.recovered = recovered
-        if app.settings.delivery.archive or await _some_archive(app):
-            from mailer.delivery import archive
-
-            load = built._sender.load  # noqa: SLF001 - the root that built it
-            await archive.keep_all(app.database, load, default=app.settings.delivery.archive)
+        spoken = False  # nothing is claimed under its name before there is one who claims
         try:
-            yield built
-        finally:
-            await built.close()
-            done = not built._sender.unrecorded and not await leaves_open(app.database, journal.name)  # noqa: SLF001 - the root that built it
-            journal.close(remove=done)
+            built = _build(
+                app, journal, recovery, make_transport or (lambda relay: smtp_transport(app, relay)), told, watch
+            )
+            built.recovered = recovered
+            if app.settings.delivery.archive or await _some_archive(app):
+                from mailer.delivery import archive
+
+                load = built._sender.load  # noqa: SLF001 - the root that built it
+                await archive.keep_all(app.database, load, default=app.settings.delivery.archive)
+            spoken = True
+            try:
+                yield built
+            finally:
+                await built.close()
+                spoken = bool(built._sender.unrecorded) or await leaves_open(app.database, journal.name)  # noqa: SLF001 - the root that built it
+        finally:  # whatever failed or was cut short: a lock that outlives its sender would say that it lives
+            journal.close(remove=not spoken)
     finally:
         if lock is not None:
             lock.release()

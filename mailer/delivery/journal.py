@@ -181,7 +181,8 @@ class Journal:
         """Let go of the file; *remove* it only when all it says is recorded."""
         if remove:
             self._path.unlink(missing_ok=True)
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1  # its number may be another file's in a moment
+        os.close(fd)
 
 
 def _named(path: Path, lines: bytes = b"") -> int:

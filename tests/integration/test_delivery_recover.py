@@ -19,10 +19,15 @@ from mailer.delivery.due import NOTHING
 from mailer.delivery.journal import Journal, boot_id
 from mailer.delivery.models import Batch
 from mailer.delivery.recover import Recovered, Recovery
+from mailer.delivery.relics import alive
+from mailer.dispatch import sending
+from mailer.errors import DatabaseError
 from mailer.transport.base import Fate, Reply, Result
-from tests.support.approved import addresses, office, states
+from mailer.transport.memory import MemoryTransport
+from tests.support.approved import Visit, addresses, office, send, states
 from tests.support.flights import attempt
 from tests.support.runs import begin, faults, told_of
+from tests.support.stress_parts import Faulty
 
 
 class _Late:
@@ -124,3 +129,48 @@ async def test_a_doubt_that_another_had_noted_first_is_no_proof_that_nothing_lef
     await (await _recovery(app, database)).run()
     assert set((await states(database, circular)).values()) == {"uncertain"}
     assert not [fault for fault in await faults(database) if "ended at another time" in fault]
+
+
+async def test_a_start_that_fails_leaves_no_journal(
+    sqlite_database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Whichever look at the rows fails as sending is put together: no journal is left, and none is held as if its process lived."""
+    app, circular = await office(sqlite_database, clock, tmp_path, addresses(2))
+    failed = 0
+    database = Faulty(f"sqlite:///{sqlite_database.file}")
+    app.database = database
+    for look in range(50):
+        database.reads.extend([*[False] * look, True])
+        try:
+            async with sending(app, what="test", make_transport=lambda _relay: MemoryTransport()):
+                break
+        except DatabaseError:
+            failed += 1
+            assert list((tmp_path / "journal").glob("*")) == []
+    database.calm()
+    assert failed >= 3
+    await send(app, circular, transport := MemoryTransport())
+    assert len(transport.received) == 2
+    await database.close()
+
+
+class _Rude(Visit):
+    """Connections that can't be closed in good order."""
+
+    async def close(self) -> None:
+        raise RuntimeError("cut short")
+
+
+async def test_an_end_that_is_cut_short_holds_no_journal(
+    sqlite_database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Where saying goodbye to a relay fails, the journal's lock falls all the same: whoever looks next sees that its sender has ended."""
+    app, circular = await office(sqlite_database, clock, tmp_path, addresses(2))
+    with pytest.raises(RuntimeError, match="cut short"):
+        async with sending(app, what="test", make_transport=lambda _relay: _Rude(MemoryTransport())) as made:
+            await made.delivery.start(circular, by="anna")
+            await made.work(until=lambda due: due is None)
+    (left,) = (tmp_path / "journal").iterdir()
+    assert not alive(left.parent, left.stem)
+    async with sending(app, what="test"):
+        assert not left.exists()

@@ -81,7 +81,7 @@ def _no_growth(size: int) -> Iterator[None]:
 
 
 @contextmanager
-def _full(journal: Journal) -> Iterator[None]:
+def full(journal: Journal) -> Iterator[None]:
     """The journal's file is on a disk without room."""
     kept, full = os.dup(journal._fd), os.open("/dev/full", os.O_RDWR)
     os.dup2(full, journal._fd, inheritable=False)
@@ -148,7 +148,7 @@ async def no_room_for_the_journal(stage: Stage) -> None:
     """The journal can't be written when content is to start: nothing leaves."""
     async with stage.running() as made:
         working = await _begin(stage, made, "mail")
-        with _impatient(), _full(made._sender.journal):
+        with _impatient(), full(made._sender.journal):
             _let_go(stage)
             with suppress(JournalError):
                 await working
@@ -159,7 +159,7 @@ async def no_room_for_the_answer(stage: Stage) -> None:
     """The journal can't be written when the answer comes; we know it all the same."""
     async with stage.running() as made:
         working = await _begin(stage, made, "dot")
-        with _impatient(), _full(made._sender.journal):
+        with _impatient(), full(made._sender.journal):
             _let_go(stage)
             with suppress(JournalError):
                 await working

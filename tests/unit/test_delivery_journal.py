@@ -158,3 +158,21 @@ def test_forgetting_empties_the_file(tmp_path: Path) -> None:
     own.begun("b" * 32, NOON, [], None)
     assert set(saying(_only_file(tmp_path), {"a" * 32, "b" * 32}).flights) == {"b" * 32}
     own.close(remove=True)
+
+
+def test_a_journal_that_was_closed_touches_no_file(tmp_path: Path) -> None:
+    """Whoever still holds a closed journal can't write: its number may be another file's by now, which must stay as it is."""
+    own = Journal(tmp_path / "journal", "1")
+    own.begun("a" * 32, NOON, [], "f" * 64)
+    own.close(remove=True)
+    other = tmp_path / "other"
+    with other.open("w+b", buffering=0) as taker:  # the number that has just fallen free
+        taker.write(b"not a journal")
+        with pytest.raises(JournalError):
+            own.begun("b" * 32, NOON, [], "f" * 64)
+        own.answered("b" * 32, NOON, [TAKEN])
+        with pytest.raises(JournalError):
+            own.heal()
+        own.forget({"b" * 32})
+        own.forget()
+        assert other.read_bytes() == b"not a journal"
