@@ -138,6 +138,7 @@ class Batches:
             for recipient, attempt in rows
         ]
         await account.record(session, run.circular, changes, by="engine", at=now, action="run-fenced")
+        await _end_attempts(session, changes, now)
         await session.execute(  # content may have left: what was fixed for these letters stays
             update(Letter)
             .where(Letter.id.in_({change.letter for change in changes}), Letter.left_at.is_(None))
@@ -202,7 +203,8 @@ class Batches:
     ) -> None:
         """End a run: record *told* and let go of the batch, done or with the time at which it falls due again.
 
-        What the run has claimed and does not tell of has not left: its claim was committed without our hearing of it. It goes back.
+        What the run has claimed and does not tell of has not left: its claim was committed without our hearing of it. It goes back,
+        also where a newer run has the batch by now and has called it doubtful.
 
         *not_before* is the relay's word: it is closed, or its pace allows nothing, until then; *everywhere*: for the whole circular.
         """
@@ -213,8 +215,7 @@ class Batches:
                 return
             if not settled:
                 row = await session.get_one(Batch, (run.circular, run.batch))
-                if row.run == run.number:
-                    await self._put_back(session, run, now)
+                await self._put_back(session, run, now, lost=row.run != run.number)
                 await settle_batch(session, row, now, not_before=not_before)
                 await settle_circular(session, run.circular, now)
             if not_before is not None and everywhere:  # what holds for this batch holds for those that nobody works at
@@ -249,15 +250,20 @@ class Batches:
         return max(1, left or 0) / ((until - now) * IN_TIME).total_seconds() * 60
 
     @staticmethod
-    async def _put_back(session: AsyncSession, run: Run, now: dt.datetime) -> None:
-        """What is still under way for a run that ends goes back to the queue, no try counted."""
+    async def _put_back(session: AsyncSession, run: Run, now: dt.datetime, *, lost: bool) -> None:
+        """What is still under way for a run that ends goes back to the queue, no try counted; *lost*: a newer run has its batch."""
+        unheard = (
+            (Recipient.state == RecipientState.UNCERTAIN, Attempt.sha256.is_(None))  # of what began the digest is told
+            if lost
+            else (Recipient.state == RecipientState.SENDING,)
+        )
         rows = await session.execute(
             select(Recipient, Attempt)
             .join(Attempt, Attempt.id == Recipient.attempt_id)
             .where(
                 Recipient.circular_id == run.circular,
                 Recipient.batch == run.batch,
-                Recipient.state == RecipientState.SENDING,
+                *unheard,
                 Attempt.run == run.number,
                 Attempt.owner == run.owner,
             )
@@ -271,15 +277,14 @@ class Batches:
                 at=now,
                 attempt=attempt.id,
                 relay=attempt.relay,
-                tries=recipient.tries,
+                tries=max(recipient.tries - lost, 0),  # the doubt has counted one
             )
             for recipient, attempt in rows
         ]
         if await is_cancelled(session, run.circular):
             changes = [given_up(change) for change in changes]
         await account.record(session, run.circular, changes, by="engine", at=now, action="put-back")
-        ended = {change.attempt for change in changes}
-        await session.execute(update(Attempt).where(Attempt.id.in_(ended)).values(ended_at=now))
+        await _end_attempts(session, changes, now)
 
     def _tell(self, session: AsyncSession, run: Run, told: Sequence[Told]) -> None:
         """Tell those that watch, once the rows have what *told* says."""
@@ -295,6 +300,17 @@ class Batches:
                 session, partial(turns.write_down, run=run, told=told, now=now, late=True, cancelled=cancelled)
             )
             self._tell(session, run, told)
+
+
+async def _end_attempts(session: AsyncSession, changes: Sequence[Change], now: dt.datetime) -> None:
+    """Nobody will tell more of these attempts; whoever does all the same is heard."""
+    ended = {change.attempt for change in changes}
+    await session.execute(
+        update(Attempt)
+        .where(Attempt.id.in_(ended), Attempt.ended_at.is_(None))
+        .values(ended_at=now)
+        .execution_options(synchronize_session=False)
+    )
 
 
 _GOES_ON = (Circular.state == CircularState.SENDING, Circular.held_why.is_(None), Batch.done_at.is_(None))

@@ -46,7 +46,7 @@ class Attempt(Base):
     owner: Mapped[str] = mapped_column(String(64))
     relay: Mapped[str] = mapped_column(String(80))
     claimed_at: Mapped[dt.datetime]
-    #: when its outcome was known; None: under way, or nobody knows
+    #: when its outcome was known, or given up for known; None: under way
     ended_at: Mapped[dt.datetime | None]
     #: `mime` digest of the bytes whose content was begun
     sha256: Mapped[str | None] = mapped_column(String(64))

@@ -80,7 +80,8 @@ def leave(
     """Record *told*, let go of the batch, and write when it falls due again, or that it is done.
 
     Returns:
-        Whether that is all; False: something of it is still under way, or the circular's own state has to change; None: there is no batch.
+        Whether that is all; False: something of it is still under way, the circular's own state has to change, or a newer run has the
+        batch; None: there is no batch.
     """
     found = _TAKEN.run(wire, circular=run.circular, batch=run.batch)
     # a turn that failed may have told a part of it
@@ -97,7 +98,7 @@ def leave(
     _SETTLE.run(wire, b_circular=run.circular, b_no=run.batch, b_done=None if count else now, b_next=next_at)
     open_batches = _UNFINISHED.run(wire, circular=run.circular)[0][0]
     settled = state != (CircularState.SENT if open_batches else CircularState.SENDING)
-    return settled and not (ours and under_way(wire, run.circular, run.batch))
+    return settled and ours and not under_way(wire, run.circular, run.batch)
 
 
 def begin(

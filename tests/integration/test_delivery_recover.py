@@ -1,23 +1,25 @@
 """Taking in what a dead process left: from its journal's locked file, in little memory, and while servers still commit for the dead."""
 
+import datetime as dt
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer import facts
 from mailer.app import App
+from mailer.circulars.models import Recipient
 from mailer.circulars.states import RecipientState
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery.batches import Fenced
-from mailer.delivery.due import NOTHING
+from mailer.delivery.due import NOTHING, Wanted
 from mailer.delivery.journal import Journal, boot_id
-from mailer.delivery.models import Batch
+from mailer.delivery.models import Attempt, Batch
 from mailer.delivery.recover import Recovered, Recovery
 from mailer.delivery.relics import alive
 from mailer.dispatch import sending
@@ -174,3 +176,27 @@ async def test_an_end_that_is_cut_short_holds_no_journal(
     assert not alive(left.parent, left.stem)
     async with sending(app, what="test"):
         assert not left.exists()
+
+
+async def test_a_run_that_lost_its_batch_says_which_of_its_claims_never_left(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Its claims were committed unheard, a newer run called them doubtful: at its end it puts them back, but what it knows to have left."""
+    app, circular = await office(database, clock, tmp_path, addresses(3))
+    await app.delivery.start(circular, by="anna")
+    batches, run, claims = await begin(app, circular)
+    clock.advance(dt.timedelta(seconds=2 * app.settings.delivery.lease))
+    newer = await batches.take(circular, 1, owner="1-newer", boot=boot_id(), now=clock.now())
+    assert newer is not None
+    assert list((await states(database, circular)).values()) == ["uncertain"] * 3
+    async with database.read() as session:
+        assert all(one.ended_at is not None for one in await session.scalars(select(Attempt)))
+    lost = told_of(claims[0], RecipientState.UNCERTAIN, clock.now())
+    await batches.leave(run, [lost], now=clock.now())
+    assert list((await states(database, circular)).values()) == ["uncertain", "queued", "queued"]
+    async with database.read() as session:
+        assert list(await session.scalars(select(Recipient.tries).order_by(Recipient.id))) == [1, 0, 0]
+        assert (await session.get_one(Batch, (circular, 1))).owner == "1-newer"
+    again = await batches.turn(newer, [], Wanted(50, "main"), now=clock.now())
+    assert [one.letter for one in again] == [one.letter for one in claims[1:]]
+    assert await faults(database) == []

@@ -55,7 +55,7 @@ async def audit(database: Database, received: Sequence[Received], folders: Seque
     wrong += [("taken twice by the rows", number) for number, times in accepted.items() if times > 1]
     wrong += [("not settled", one.id, one.state) for one in circulars.values() if one.state not in _OVER]
     for batch in batches:
-        if batch.owner is not None or batch.beat is not None or batch.done_at is None:
+        if batch.owner is not None or batch.done_at is None:
             wrong.append(("a batch that is not done", batch.circular_id, batch.no, batch.owner, batch.next_at))
     _attempts(letters, recipients, attempts, wrong)
     wrong += [("register verify", fault) for fault in await faults(database)]
