@@ -10,7 +10,7 @@ from tests.support.postgres import Server
 from tests.support.stress import Ground, brisk, play
 
 #: Seeds that each run anew; `python -m tests.benchmarks.stress` plays as many as it is given time for.
-SEEDS = {"sqlite": (2, 20, 25), "postgresql": (7, 16)}
+SEEDS = {"sqlite": (2, 20), "postgresql": (12, 14)}
 
 
 @pytest.fixture(autouse=True)

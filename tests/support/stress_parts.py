@@ -76,7 +76,7 @@ def brisk() -> Iterator[None]:
             patch.setattr(module, "BATCH", BATCH)
         patch.setattr(send, "_TURN_WAIT", 0.03)
         patch.setattr(embedded, "_PENANCE", 0.1)
-        patch.setattr(embedded, "_POLL", 0.05)
+        patch.setitem(embedded.Embedded.__init__.__kwdefaults__, "poll", 0.05)
         patch.setattr(dispatch, "_WATCH", 0.02)
         patch.setattr(dispatch, "_LOOK_FOR_THE_DEAD", 0.1)
         yield
@@ -185,6 +185,10 @@ def whose_tasks(loop: asyncio.AbstractEventLoop, coro: Any, **more: Any) -> "asy
     return task
 
 
+def _name(task: "asyncio.Task[Any]") -> str:
+    return getattr(task.get_coro(), "__qualname__", "")
+
+
 @dataclass(eq=False)
 class Root:
     """A sender, as a process would hold it.
@@ -232,7 +236,7 @@ class Root:
 
     def batches(self) -> "Sequence[asyncio.Task[Any]]":
         """The tasks that work at a batch."""
-        return [one for one in self.tasks if getattr(one.get_coro(), "__qualname__", "") == "Embedded._one"]
+        return [one for one in self.tasks if _name(one) == "Embedded._one"]
 
     async def end(self, how: str, wait: float) -> None:
         """End it: "stop" (in good order), "cancel", or "twice" (cancelled again after *wait* seconds); nothing of it is left."""
@@ -251,7 +255,10 @@ class Root:
         for _ in range(3):  # as `asyncio.run` does with what is left; a commit that has begun outlives one
             left = [one for one in self.tasks if not one.done()]
             for one in left:
-                one.cancel()
+                if not _name(one).startswith(
+                    "AsyncSession."
+                ):  # a process would be gone before its connections complain
+                    one.cancel()
             if left:
                 await asyncio.wait(left, timeout=LONGEST)
         if any(not one.done() for one in self.tasks):
