@@ -156,8 +156,8 @@ class Sender:
                 run, told, all_known = self._kept[0]
                 with suppress(Fenced):  # recorded all the same
                     await self.batches.turn(run, told, NOTHING, now=self.clock.now(), again=True)
-                    if all_known:
-                        await self.batches.leave(run, [], now=self.clock.now())
+                if all_known:
+                    await self.batches.leave(run, [], now=self.clock.now())
                 self._kept.pop(0)
                 self.recorded(told)
 

@@ -26,7 +26,7 @@ from mailer.dispatch import sending
 from mailer.errors import DatabaseError
 from mailer.transport.base import Fate, Reply, Result
 from mailer.transport.memory import MemoryTransport
-from tests.support.approved import Visit, addresses, office, send, states
+from tests.support.approved import Visit, addresses, office, running, send, states
 from tests.support.flights import attempt
 from tests.support.runs import begin, faults, told_of
 from tests.support.stress_parts import Faulty
@@ -199,4 +199,22 @@ async def test_a_run_that_lost_its_batch_says_which_of_its_claims_never_left(
         assert (await session.get_one(Batch, (circular, 1))).owner == "1-newer"
     again = await batches.turn(newer, [], Wanted(50, "main"), now=clock.now())
     assert [one.letter for one in again] == [one.letter for one in claims[1:]]
+    assert await faults(database) == []
+
+
+async def test_what_a_run_could_not_say_at_its_end_is_said_though_a_newer_run_has_its_batch(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Its end was refused by the rows and is kept; meanwhile its batch was taken: what it never heard that it had claimed goes back."""
+    app, circular = await office(database, clock, tmp_path, addresses(2))
+    await app.delivery.start(circular, by="anna")
+    async with running(app, MemoryTransport()) as made:
+        sender = made._sender
+        batches, run, claims = await begin(app, circular, sender.journal.name)
+        clock.advance(dt.timedelta(seconds=2 * app.settings.delivery.lease))
+        await batches.take(circular, 1, owner="1-newer", boot=boot_id(), now=clock.now())
+        assert list((await states(database, circular)).values()) == ["uncertain"] * 2
+        sender.keep(run, [told_of(claims[0], RecipientState.UNCERTAIN, clock.now())])
+        await sender._tell_kept()
+        assert list((await states(database, circular)).values()) == ["uncertain", "queued"]
     assert await faults(database) == []
