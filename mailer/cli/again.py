@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lists.counted import counted
 from mailer.cli import context
 from mailer.cli.circular import app
 from mailer.cli.sending import Id, confirm, look
@@ -44,10 +45,12 @@ def resend(
             found = await again.look(rows, circular_id, letter)
             said = confirm(found.letters, expect, f"circular resend {ident}") if found.letters else 0
             count = await again.failed(rows, clock, circular_id, by=by, expect=said, letter=letter)
-            print(f"{count} addresses of {found.letters} letters are sent to again.")
+            them, letters = counted(count, "address"), counted(found.letters, "letter")
+            print(f"{them} of {letters} {'is' if count == 1 else 'are'} sent to again.")
             if found.ended:
+                rest = counted(found.ended, "withheld address") + (" is" if found.ended == 1 else " are")
                 print(
-                    f"{found.ended} withheld addresses are not: their letters have left for others. For a new address: "
+                    f"{rest} not: the letter has left for others. For a new address: "
                     f'chancery circular resend {ident} --letter NUMBER --to ADDRESS --why "..."'
                 )
         if (await application.delivery.progress(circular_id)).state is CircularState.PAUSED:
@@ -83,7 +86,7 @@ def resolve(
             circular_id, letter, sent=sent, by=application.by, lease=application.settings.delivery.lease
         )
         what = "counted as handed over" if sent else "will be sent again: `chancery serve`, or `chancery circular send`"
-        print(f"{count} addresses {what}.")
+        print(f"{counted(count, 'address')} {what}.")
         return context.OK if sent else context.LATER
 
     raise typer.Exit(context.with_app(work))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lists.counted import counted
 from mailer.cli.context import Format, FormatOption, with_app
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def show(
                     str(diff),
                 )
 
-            counts = f"{len(now)} organizations, {len(now.unaddressed)} States without addressee"
+            counts = f"{counted(len(now), 'organization')}, {counted(len(now.unaddressed), 'State')} without addressee"
             await show_pieces(
                 (lambda: _counted(pieces())) if form is Format.TABLE else pieces,
                 _COLUMNS,

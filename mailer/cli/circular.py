@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lists.counted import counted
 from mailer.cli import context
 from mailer.cli.context import Format, FormatOption, show_rows, with_app
 
@@ -161,7 +162,7 @@ def show(ident: Id, form: FormatOption = Format.TABLE) -> None:
     for line in [*_facts(seen), *to_come]:
         print(line)
     show_rows(rows, columns, form)
-    print(f"{seen.letters} letters to {seen.recipients} addresses.")
+    print(f"{counted(seen.letters, 'letter')} to {counted(seen.recipients, 'address')}.")
     if seen.trouble:
         print(f"The audience can't be worked out: {seen.trouble}")
     if seen.not_addressed:
@@ -223,7 +224,9 @@ def check(ident: Id, form: FormatOption = Format.TABLE) -> None:
         _show_findings(findings, checked.waived)
         letters, largest = checked.prepared.letters, checked.largest
         made = (
-            f"{letters} letters made, the largest {largest / 1000:.0f} KB" if largest else f"{letters} letters planned"
+            f"{counted(letters, 'letter')} made, the largest {largest / 1000:.0f} KB"
+            if largest
+            else f"{counted(letters, 'letter')} planned"
         )
         print(f"{name}: {made}; {_counted(findings)}.")
         if takes:
@@ -365,7 +368,7 @@ def approve(
         if sys.stderr.isatty():
 
             def progress(done: int, total: int) -> None:
-                context.err.print(f"{done} of about {total} letters written", end="\r", highlight=False)
+                context.err.print(f"{done} of about {counted(total, 'letter')} written", end="\r", highlight=False)
 
         done = await service.approve(app.desk, ident, by=app.by, waive=waive or (), why=why, progress=progress)
         return done, () if done.stopped else await foretelling.of_approved(app, done.circular.id)
@@ -377,7 +380,7 @@ def approve(
     if done.stopped:
         show_stopped(name, done.stopped, "not approved")
         raise typer.Exit(context.LOOK)
-    print(f"{name} is approved: {done.letters} letters to {done.recipients} addresses.")
+    print(f"{name} is approved: {counted(done.letters, 'letter')} to {counted(done.recipients, 'address')}.")
     print("  " + ", ".join(f"{count} {audience}" for audience, count in done.by_audience.items()))
     print("  " + ", ".join(f"{count} in {NAMES[language]}" for language, count in done.by_language.items()))
     if done.not_addressed:

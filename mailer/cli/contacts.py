@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lists.counted import counted
 from mailer.cli import context
 from mailer.cli.context import LOOK, Format, FormatOption, show_rows, with_app
 from mailer.errors import BadInput
@@ -139,7 +140,10 @@ def _show_plan(plan: "Plan", *, dry_run: bool, form: Format) -> None:
     if not plan.steps:
         print("The sheet has no rows under its headings; nothing was stored.")
         return
-    counts = ", ".join(f"{number} {what}" for what, number in plan.counts.items())
+    counts = ", ".join(
+        counted(number, "new mailbox") if what == "new mailboxes" else f"{number} {what}"
+        for what, number in plan.counts.items()
+    )
     print(f"{'Would be' if dry_run else 'Done'}: {counts}.{' Nothing was stored.' if dry_run else ''}")
 
 
@@ -163,7 +167,7 @@ def export(file: FileArgument) -> None:
         sheets.write(file, rows)
         return len(rows)
 
-    print(f"Wrote {with_app(work)} rows to {file}.")
+    print(f"Wrote {counted(with_app(work), 'row')} to {file}.")
 
 
 @app.command("list")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lists.counted import counted
 from mailer.cli import context
 from mailer.cli.circular import app
 from mailer.cli.report import ReportFormat
@@ -87,7 +88,7 @@ def _tell(done: "Rehearsed", form: ReportFormat) -> int:
         return context.FAILED
     if waiting := standing.total - standing.done:
         why = f": {done.trouble}" if done.trouble else ""
-        context.err.print(f"{waiting} addresses would still wait{why}", markup=False, soft_wrap=True)
+        context.err.print(f"{counted(waiting, 'address')} would still wait{why}", markup=False, soft_wrap=True)
         return context.LATER
     return context.LOOK if any(standing.recipients.get(state) for state in running.LOOK_AT) else context.OK
 

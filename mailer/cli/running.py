@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from lists.counted import counted
 from mailer.app import App
 from mailer.circulars.states import CircularState, RecipientState
 from mailer.cli import context
@@ -172,7 +173,9 @@ def tell(app: App, standing: Standing, trouble: str | None = None) -> int:
     counts = ", ".join(
         f"{standing.recipients[state]} {words}" for state, words in IN_WORDS.items() if standing.recipients.get(state)
     )
-    print(f"{standing.reference}: {standing.letters} letters to {standing.total} addresses: {counts or 'none'}.")
+    print(
+        f"{standing.reference}: {counted(standing.letters, 'letter')} to {counted(standing.total, 'address')}: {counts or 'none'}."
+    )
     name = standing.reference
     if standing.held_why:
         context.err.print(f"Nothing more leaves: {standing.held_why}", markup=False)
@@ -187,7 +190,7 @@ def tell(app: App, standing: Standing, trouble: str | None = None) -> int:
             context.err.print(f"Our mail server has trouble: {trouble}", markup=False)
         when = f" until {local_time(app, standing.next_at)}" if standing.next_at else ""
         print(
-            f"{waiting} addresses wait{when}. `chancery serve` goes on by itself, `chancery circular send {name}` once."
+            f"{counted(waiting, 'address')} {'waits' if waiting == 1 else 'wait'}{when}. `chancery serve` goes on by itself, `chancery circular send {name}` once."
         )
         return context.LATER
     if any(standing.recipients.get(state) for state in LOOK_AT):

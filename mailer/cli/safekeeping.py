@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lists.counted import counted
 from mailer.cli import context
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def backup(
     made = context.with_app(work)
     size = sum(entry.size for entry in made.files.values()) / 1e6
     print(
-        f"Backed up to {folder}: {made.counts['circular']} circulars, {made.counts['letter']} letters, "
-        f"{made.counts['organization']} organizations; {len(made.files)} files, {size:.1f} MB. It was read back and checked."
+        f"Backed up to {folder}: {counted(made.counts['circular'], 'circular')}, {counted(made.counts['letter'], 'letter')}, "
+        f"{counted(made.counts['organization'], 'organization')}; {counted(len(made.files), 'file')}, {size:.1f} MB. It was read back and checked."
     )
     for one in made.left_out:
         context.err.print(f"Not in it: {one}", markup=False, soft_wrap=True)
@@ -79,7 +80,7 @@ def _tell(done: "Restored", place: Path) -> int:
     for name, count in begun.doubtful.items():
         go_on = f"then chancery circular resume {name}"
         steps.append(
-            f"{name} was being sent. It is paused, and what was open ({count} addresses) is in doubt: compare with the mail "
+            f"{name} was being sent. It is paused, and what was open ({counted(count, 'address')}) is in doubt: compare with the mail "
             f"server's log, say chancery circular resolve {name} LETTER (or --all) with --sent or --resend, {go_on}."
         )
     if begun.held:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lists.counted import counted
 from mailer.cli import context
 from mailer.cli.circular import app
 
@@ -148,7 +149,7 @@ def confirm(letters: int, expect: int | None, where: str) -> int:
         return expect
     if not sys.stdin.isatty():
         raise BadInput("the number of letters must be confirmed", where=where, remedy=f"give --expect {letters}")
-    question = f"{letters} letters will leave. Type their number to send them"
+    question = f"{counted(letters, 'letter')} will leave. Type their number to send them"
     with context.asking():
         said = typer.prompt(question, default="", show_default=False)
     if said.strip() != str(letters):
@@ -224,8 +225,9 @@ def pause(ident: Id) -> None:
             print(f"{now.reference}: {what}. Go on with: chancery circular resume {now.reference}")
             return context.LATER
         gone = now.recipients.get(RecipientState.ACCEPTED, 0)
+        wait = now.total - now.done
         print(
-            f"{now.reference} is paused: {gone} addresses {IN_WORDS[RecipientState.ACCEPTED]}, {now.total - now.done} wait."
+            f"{now.reference} is paused: {counted(gone, 'address')} {IN_WORDS[RecipientState.ACCEPTED]}, {wait} {'waits' if wait == 1 else 'wait'}."
         )
         return context.LATER
 
@@ -292,7 +294,7 @@ def cancel(ident: Id) -> None:
             if circular.state is CircularState.SENT:
                 print(f"{name} is sent, and stays so; its reminders are cancelled.")
                 return context.OK
-            print(f"{name} is cancelled: {kept} addresses will not be written to.")
+            print(f"{name} is cancelled: {counted(kept, 'address')} will not be written to.")
         else:
             await cancel_before_sending(application.database, application.clock, circular.id, by=application.by)
             print(f"{name} is cancelled; its reference is not used again.")

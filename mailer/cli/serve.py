@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lists.counted import counted
 from mailer.cli import context
 
 app = typer.Typer()
@@ -39,7 +40,7 @@ async def _serve(application: Any) -> int:
         found = sending.recovered
         if found.put_back or found.settled or found.uncertain:
             context.err.print(
-                f"After an unclean end: {found.put_back} addresses put back, {found.settled} settled by the journal, "
+                f"After an unclean end: {counted(found.put_back, 'address')} put back, {found.settled} settled by the journal, "
                 f"{found.uncertain} in doubt."
             )
             numbers = {"put_back": found.put_back, "settled": found.settled, "uncertain": found.uncertain}

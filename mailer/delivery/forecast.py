@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 
+from lists.counted import counted
 from lists.records import record
 from mailer.delivery.tokens import Ask
 
@@ -101,13 +102,13 @@ class Forecast:
         """The forecast as a sentence: `170 letters, about 6 minutes at 30 a minute; ready at about 10:20.`."""
         if self.held:
             names = " and ".join(self.held)
-            return f"{self.letters} letters; {names} must be seen to before they leave (chancery doctor)."
+            return f"{counted(self.letters, 'letter')}; {names} must be seen to before {'it leaves' if self.letters == 1 else 'they leave'} (chancery doctor)."
         if self.takes is None:
             over = f"{self.connections} connection{'s' if self.connections != 1 else ''}"
-            return f"{self.letters} letters, as fast as the mail server takes them over {over}."
+            return f"{counted(self.letters, 'letter')}, as fast as the mail server takes them over {over}."
         when = in_words(begin + self.takes, zone, unless=begin)
         if self.spread:
-            return f"{self.letters} letters, spread over {length(self.takes)}; ready at about {when}."
+            return f"{counted(self.letters, 'letter')}, spread over {length(self.takes)}; ready at about {when}."
         also = ""
         if self.beside:
             also = ", shared with " + ("another circular" if self.beside == 1 else f"{self.beside} other circulars")
@@ -116,7 +117,7 @@ class Forecast:
             also += (
                 f" (our mail server {self.closed[0]} is not used before {in_words(self.closed[1], zone, unless=begin)})"
             )
-        return f"{self.letters} letters, {length(self.takes)}{at}{also}; ready at about {when}."
+        return f"{counted(self.letters, 'letter')}, {length(self.takes)}{at}{also}; ready at about {when}."
 
 
 def in_words(moment: dt.datetime, zone: dt.tzinfo, *, unless: dt.datetime | None = None) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lists.address import normalise
+from lists.counted import counted
 from lists.kinds import Role
 from mailer.circulars.models import Circular, Letter, Recipient
 from mailer.circulars.states import CircularState, RecipientState
@@ -106,7 +107,7 @@ async def failed(
         letters = {row.letter_id for row in rows}
         if expect != len(letters):
             raise BadInput(
-                f"{expect} letters were expected, and {len(letters)} have failed",
+                f"{counted(expect, 'letter')} {'was' if expect == 1 else 'were'} expected, and {len(letters)} {'has' if len(letters) == 1 else 'have'} failed",
                 where=_name(circular),
                 remedy=f"look again with `chancery report {_name(circular)}`, then give --expect {len(letters)}",
             )

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lists.counted import counted
 from lists.records import record
 from mailer.circulars.desk import refuse_held, refuse_idle, refuse_unsendable
 from mailer.circulars.models import Circular, Letter, Recipient
@@ -88,7 +89,7 @@ class Delivery:
             refuse_unsendable(circular)
             if expect is not None and expect != letters:
                 raise BadInput(
-                    f"{expect} letters were expected, and there are {letters}",
+                    f"{counted(expect, 'letter')} {'was' if expect == 1 else 'were'} expected, and there {'is' if letters == 1 else 'are'} {letters}",
                     where=name,
                     remedy=f"look again with `chancery circular show {name}`, then send with --expect {letters}",
                 )

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lists.counted import counted
 from lists.kinds import Role
 from mailer.circulars.states import CircularState, LetterState
 from mailer.letters.languages import NAMES
@@ -109,7 +110,11 @@ def sending_words(report: Report) -> str:
 def size_words(report: Report) -> str:
     """How much was sent: `214 letters to 377 addresses: 183 in English, 31 in French`."""
     counts = ", ".join(f"{count} in {NAMES.get(name, name)}" for name, count in report.languages.items())
-    return f"{len(report.letters)} letters to {report.addresses} addresses: {counts}." if report.letters else ""
+    return (
+        f"{counted(len(report.letters), 'letter')} to {counted(report.addresses, 'address')}: {counts}."
+        if report.letters
+        else ""
+    )
 
 
 def schedule_words(line: ScheduleLine) -> str:
@@ -259,7 +264,7 @@ def waiting_words(report: Report) -> Iterable[str]:
                 for letter in report.letters
                 if letter.state in {_S.QUEUED, _S.DEFERRED}
             )
-            yield f"{count} letters wait for the pace of {one.domain}{until} (its mail server: {one.why})."
+            yield f"{counted(count, 'letter')} {'waits' if count == 1 else 'wait'} for the pace of {one.domain}{until} (its mail server: {one.why})."
         elif until:
             yield f"Our mail server {one.relay} is not used{until}: {one.why}."
 

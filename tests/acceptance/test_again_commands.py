@@ -24,7 +24,7 @@ def test_resend_by_commands(tmp_path: Path) -> None:
         assert "Give --expect 1" in unsure.stderr
         home.run("circular", "resend", "TEST/2006/001", expect=2)
         done = home.run("circular", "resend", "TEST/2006/001", "--failed", "--expect", "1", expect=4, by="dora")
-        assert "1 addresses of 1 letters are sent to again." in done.stdout
+        assert "1 address of 1 letter is sent to again." in done.stdout
         home.run("circular", "send", "TEST/2006/001")
         added = ("--letter", "2", "--to", "more@org.example", "--why", "asked by telephone")
         home.run("circular", "resend", "TEST/2006/001", *added, expect=4, by="dora")

@@ -117,7 +117,7 @@ async def test_another_number_than_expected_changes_nothing(
     """Three letters have failed and one was expected: told, and all stays as it was."""
     app, circular = await office(database, clock, tmp_path, addresses(3))
     await send(app, circular, _Relay(office="550 5.1.1 no such user").memory)
-    with pytest.raises(BadInput, match="1 letters were expected, and 3 have failed"):
+    with pytest.raises(BadInput, match="1 letter was expected, and 3 have failed"):
         await _resend(app, circular, expect=1)
     assert set((await states(database, circular)).values()) == {"refused"}
     assert await _state(database, circular) is CircularState.SENT

@@ -119,7 +119,7 @@ def test_a_sending_loads_nothing_else_on_its_way(tmp_path: Path):
             text=True,
             check=False,
         )
-    assert sent.stdout == "TEST/2006/001: 1 letters to 1 addresses: 1 handed to our mail server.\n"
+    assert sent.stdout == "TEST/2006/001: 1 letter to 1 address: 1 handed to our mail server.\n"
     modules = {line.rpartition("|")[2].strip() for line in sent.stderr.splitlines()}
     assert "aiosmtplib" in modules
     assert (FOREIGN - {"typer", "difflib"}) & modules == set()

@@ -86,6 +86,7 @@ def test_one_relay_stands_in_for_another() -> None:
     both = load(101, 101, "main", "second")
     assert "about 10 minutes at 10 a minute" in said(both, held, second)
     assert said(load(101), held) == "101 letters; main must be seen to before they leave (chancery doctor)."
+    assert said(load(1), held) == "1 letter; main must be seen to before it leaves (chancery doctor)."
     assert "about 5 minutes at 10 a minute" in said(both, Way("main", per_day=50), second)
     opens = Way("main", per_minute=10, opens=BEGIN + HOUR)
     words = "11 letters, about 61 minutes at 10 a minute (our mail server main is not used before 11:14); ready at about 11:15."
