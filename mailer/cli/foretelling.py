@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from mailer.circulars.service import Checked
 
+#: A time beyond this is a slip of the pen: letters that are spread until then would be out of date before they left.
+_FARTHEST = dt.timedelta(days=366)
 _REMEDY = (
     "let it leave sooner, ask for replies later, or give the mail server a faster pace if its provider allows that"
 )
@@ -66,7 +68,7 @@ async def before_sending(app: App, circular_id: int, finish_by: str | None, *, t
     """The same for one that a person lets go now, as it would be spread until *finish_by*; that time. It is said where *told*.
 
     Raises:
-        BadInput: it is no time, or it is over, or by then it can't be ready.
+        BadInput: it is no time, or it is over, or more than a year ahead, or by then it can't be ready.
     """
     now, zone = app.clock.now(), zone_of(app)
     async with app.database.read() as session:
@@ -104,6 +106,8 @@ async def _until(
         raise BadInput("that time is over", where=where, remedy="give a later one, or none")
     if until <= begin:
         raise BadInput("that is before it starts", where=where, remedy="give a later time, or none")
+    if until - begin > _FARTHEST:
+        raise BadInput("that is more than a year after it starts", where=where, remedy="give an earlier time, or none")
     seen = await of_circular(session, app.settings, circular, now=app.clock.now(), begin=begin, lifted=lifted)
     ready = seen.ready(begin)
     if ready is not None and ready > until:
