@@ -26,7 +26,7 @@ demo: $(VENV)/.main ## two circulars and a reminder through real SMTP; leaves a 
 	$(BIN)/chancery demo
 
 test: check packages ## everything that CI runs
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 packages: $(VENV)/.test ## Debian's packages that tests need: installed when root, else named
 	@$(BIN)/python tests/packages.py
