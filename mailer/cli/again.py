@@ -50,7 +50,7 @@ def resend(
             if found.ended:
                 rest = counted(found.ended, "withheld address") + (" is" if found.ended == 1 else " are")
                 print(
-                    f"{rest} not: the letter has left for others. For a new address: "
+                    f"{rest} not: {'its letter has' if found.ended == 1 else 'their letters have'} left for others. For a new address: "
                     f'chancery circular resend {ident} --letter NUMBER --to ADDRESS --why "..."'
                 )
         if (await application.delivery.progress(circular_id)).state is CircularState.PAUSED:
