@@ -201,6 +201,8 @@ class _BatchRun:
         self._allotted = Allotment()
         self._since = sender.clock.running()
         self._turns = asyncio.Lock()
+        #: no sign of life is wanted any more
+        self._over = False
         self._beat()
 
     def _hindrance(self, now: dt.datetime) -> str | None:
@@ -236,6 +238,7 @@ class _BatchRun:
         except Fenced:
             log.info("run-fenced", extra={"circular": self._run.circular, "batch": self._run.batch})
         finally:
+            self._over = True
             beat.cancel()
             await asyncio.wait([beat])
             while passages.flying:  # content that has begun is finished, whatever happened to us
@@ -359,7 +362,7 @@ class _BatchRun:
 
     async def _beats(self) -> None:
         """Renew the beat apart from slices, so that a slow relay does not look like a dead process."""
-        while True:
+        while not self._over:  # a cancellation may be lost where it meets a failing database
             # not until a time of the wall clock: set back, that would be long
             await self._of.clock.sleep(self._lease.total_seconds() / 6)
             try:

@@ -115,6 +115,42 @@ async def test_a_beat_that_fails_for_any_reason_ends_nothing(
     assert await faults(database) == []
 
 
+async def test_a_run_ends_though_its_beat_loses_a_cancellation(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Called off in the middle of a statement that fails for it: that is no sign of life that is to be made good."""
+    clock = JumpingClock(START)
+    app, circular = await office(database, clock, tmp_path, addresses(1))
+    tell, armed, met = Obstacles.tell_held, False, []
+
+    async def deaf(self: Obstacles, *more: Any) -> None:
+        nonlocal armed
+        if not armed:
+            await tell(self, *more)
+            return
+        armed = False
+        met.append("called")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            met.append("called off")
+            raise DatabaseError("the statement was cancelled", where="here") from None
+
+    monkeypatch.setattr(Obstacles, "tell_held", deaf)
+    relay = SlowRelay()
+    async with running(app, relay) as made:
+        await made.delivery.start(circular, by="anna")
+        working = asyncio.create_task(made.work(until=lambda due: due is None))
+        await _until(lambda: relay.waiting == 1)
+        armed = True
+        clock.advance(dt.timedelta(seconds=app.settings.delivery.lease / 6))
+        await _until(lambda: met == ["called"])
+        relay.go.set()
+        await asyncio.wait_for(working, 30)
+    assert met == ["called", "called off"]
+    assert set((await states(database, circular)).values()) == {"accepted"}
+
+
 async def test_a_wall_clock_set_back_does_not_stop_the_signs_of_life(database: Database, tmp_path: Path) -> None:
     """An hour back, and a sixth of the lease later: the batch has a beat of the new time."""
     clock = JumpingClock(START)
