@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-WORKERS ?= auto
+# one more than there are processors: tests wait a good part of their time, for relays, leases and processes of their own
+WORKERS ?= $(shell expr $$(nproc) + 1)
 
 .PHONY: help demo test packages check lock bench crash clean
 

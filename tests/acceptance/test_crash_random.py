@@ -51,7 +51,7 @@ def test_killed_at_random_nothing_is_lost_and_nothing_sent_twice(ground: Field, 
 
 def test_killed_while_the_journal_is_compacted_nothing_is_lost_and_nothing_sent_twice(ground: Field) -> None:
     """With a journal that is compacted at nearly every turn a kill leaves no more lines than of what is claimed, and they suffice."""
-    count = crash.sending(ground, crash.COMPACTING, 6)
+    count = crash.sending(ground, crash.COMPACTING, 4)
     _well(count)
     assert count.worst <= crash.OPEN
     assert 0 < count.journal < 400 * 80  # all lines of a sending that was not struck: 170,000 octets
@@ -59,12 +59,12 @@ def test_killed_while_the_journal_is_compacted_nothing_is_lost_and_nothing_sent_
 
 def test_a_power_cut_leaves_doubt_and_no_second_copy(ground: Field) -> None:
     """With the end of the journals lost and the machine started anew, all that was claimed is in doubt, and nothing leaves again."""
-    _well(crash.sending(ground, "power cut: journals torn, another boot", 3))
+    _well(crash.sending(ground, "power cut: journals torn, another boot", 2))
 
 
 def test_sigterm_leaves_no_doubt(ground: Field) -> None:
     """Asked to stop while letters leave, it ends in order each time: nothing in doubt, and the next start sends the rest."""
-    count = crash.sending(ground, "SIGTERM", 3)
+    count = crash.sending(ground, "SIGTERM", 2)
     _well(count)
     assert count.uncertain == 0
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from lists.counted import counted
 from tests.support import office
 from tests.support.processes import ROOT, environment
 from tests.support.rig import Home, Relay, relay_process, taken, wait_for
@@ -255,7 +256,7 @@ def test_pause_from_another_process_stops_content_and_resume_goes_on(home: Home,
             paused = home.run("circular", "pause", REFERENCE, expect=4)
             gone = len(relay.letters())
             assert 0 < gone < LETTERS
-            assert f"{gone} addresses handed to our mail server, {LETTERS - gone} wait" in paused.stdout
+            assert f"{counted(gone, 'address')} handed to our mail server, {LETTERS - gone} wait" in paused.stdout
             printed, _ = send.communicate(timeout=60)
             assert (send.returncode, "It is paused" in printed) == (4, True)
         assert sorted(states(home).values()) == ["accepted"] * gone + ["queued"] * (LETTERS - gone)
