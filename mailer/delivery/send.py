@@ -246,6 +246,8 @@ class _BatchRun:
             await (self._leave() if passages.failure is None else self._leave_in_doubt())
         if passages.failure is not None:
             raise passages.failure
+        if not beat.cancelled():
+            beat.result()  # a defect that ended it is told once nothing flies any more
 
     def _room(self) -> int:
         """How many letters may be claimed now."""

@@ -2,13 +2,15 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from mailer.app import App
 from mailer.clock import ManualClock
 from mailer.database import Database
 from mailer.delivery import send as sending_of_batches
@@ -44,6 +46,19 @@ class SlowRelay(MemoryTransport):
         if phase is Phase.FINAL:
             self.waiting += 1
             await self.go.wait()
+
+
+@asynccontextmanager
+async def _in_flight(app: App, circular: int, count: int) -> AsyncIterator[None]:
+    """A circular whose letters, so many, are all at a relay that is silent until the block is over; then its sending ends by itself."""
+    relay = SlowRelay()
+    async with running(app, relay) as made:
+        await made.delivery.start(circular, by="anna")
+        working = asyncio.create_task(made.work(until=lambda due: due is None))
+        await _until(lambda: relay.waiting == count)
+        yield
+        relay.go.set()
+        await asyncio.wait_for(working, 30)
 
 
 async def _until(true: Callable[[], bool]) -> None:
@@ -100,17 +115,11 @@ async def test_a_beat_that_fails_for_any_reason_ends_nothing(
         await tell(self, *more)
 
     monkeypatch.setattr(Obstacles, "tell_held", defect)
-    relay = SlowRelay()
-    async with running(app, relay) as made:
-        await made.delivery.start(circular, by="anna")
-        working = asyncio.create_task(made.work(until=lambda due: due is None))
-        await _until(lambda: relay.waiting == 3)
+    async with _in_flight(app, circular, 3):
         armed = True
         clock.advance(dt.timedelta(seconds=app.settings.delivery.lease / 6))
         await _until(lambda: "beat-failed" in caplog.text)
         armed = False
-        relay.go.set()
-        await working
     assert set((await states(database, circular)).values()) == {"accepted"}
     assert await faults(database) == []
 
@@ -137,39 +146,47 @@ async def test_a_run_ends_though_its_beat_loses_a_cancellation(
             raise DatabaseError("the statement was cancelled", where="here") from None
 
     monkeypatch.setattr(Obstacles, "tell_held", deaf)
-    relay = SlowRelay()
-    async with running(app, relay) as made:
-        await made.delivery.start(circular, by="anna")
-        working = asyncio.create_task(made.work(until=lambda due: due is None))
-        await _until(lambda: relay.waiting == 1)
+    async with _in_flight(app, circular, 1):
         armed = True
         clock.advance(dt.timedelta(seconds=app.settings.delivery.lease / 6))
         await _until(lambda: met == ["called"])
-        relay.go.set()
-        await asyncio.wait_for(working, 30)
     assert met == ["called", "called off"]
     assert set((await states(database, circular)).values()) == {"accepted"}
+
+
+async def test_a_defect_that_ends_the_beats_is_told_once_all_have_landed(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A clock that fails ends the signs of life: the letters that fly have their outcomes all the same, and the defect is in the log."""
+    clock = JumpingClock(START)
+    app, circular = await office(database, clock, tmp_path, addresses(2))
+    monkeypatch.setattr(embedded, "_PENANCE", 0.0)
+
+    async def broken(_seconds: float) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(clock, "sleep", broken)
+    async with _in_flight(app, circular, 2):
+        pass
+    assert set((await states(database, circular)).values()) == {"accepted"}
+    (told,) = [one for one in caplog.records if one.message == "call-failed"]
+    assert told.exc_info is not None
+    assert told.exc_info[0] is ZeroDivisionError
 
 
 async def test_a_wall_clock_set_back_does_not_stop_the_signs_of_life(database: Database, tmp_path: Path) -> None:
     """An hour back, and a sixth of the lease later: the batch has a beat of the new time."""
     clock = JumpingClock(START)
     app, circular = await office(database, clock, tmp_path, addresses(1))
-    relay = SlowRelay()
 
     async def beat() -> dt.datetime | None:
         async with database.read() as session:
             return await session.scalar(select(Batch.beat))
 
-    async with running(app, relay) as made:
-        await made.delivery.start(circular, by="anna")
-        working = asyncio.create_task(made.work(until=lambda due: due is None))
-        await _until(lambda: relay.waiting == 1)
+    async with _in_flight(app, circular, 1):
         clock.set_wall(dt.timedelta(hours=-1))
         clock.advance(dt.timedelta(seconds=app.settings.delivery.lease / 6))
         async with asyncio.timeout(30):
             while await beat() != clock.now():  # noqa: ASYNC110 - a row rings no bell
                 await asyncio.sleep(0.01)
-        relay.go.set()
-        await working
     assert set((await states(database, circular)).values()) == {"accepted"}
