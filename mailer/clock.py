@@ -87,12 +87,15 @@ class ManualClock:
             raise ValueError("this clock only goes forward")
         self._running += (moment - self._now).total_seconds()
         self._now = moment.astimezone(dt.UTC)
-        while self._sleepers and self._sleepers[0][0] <= self._now:
-            _wake(heapq.heappop(self._sleepers)[2])
+        self._wake_sleepers()
         while self._resting and self._resting[0][0] <= self._running:
             _wake(heapq.heappop(self._resting)[2])
         for listener in self._listeners:
             listener()
+
+    def _wake_sleepers(self) -> None:
+        while self._sleepers and self._sleepers[0][0] <= self._now:
+            _wake(heapq.heappop(self._sleepers)[2])
 
     @property
     def next_wake(self) -> dt.datetime | None:

@@ -6,15 +6,14 @@ Apart from `app`, so that a command that only looks at rows need not load SMTP, 
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailer import facts
 from mailer.actions import Actions
@@ -44,6 +43,7 @@ from mailer.engine.embedded import Embedded
 from mailer.engine.lock import HomeLock
 from mailer.errors import DatabaseError
 from mailer.homes import refuse_network
+from mailer.replies.since import NoLongerDue
 from mailer.settings import Bounces, Settings
 from mailer.statements import Whole, straight
 from mailer.transport import access
@@ -109,27 +109,6 @@ def reverse_path(kind: Bounces, frozen: Frozen, token: str) -> str:
     """The envelope's sender for a letter: an address of its own, the bounce address, or the null sender."""
     sender = frozen.document["sender"]
     return access.reverse_path(kind, sender["bounces"] or sender["address"], token)
-
-
-class NoLongerDue:
-    """Tells letters of a reminder whose organizations have answered its circular since, with the reason."""
-
-    def __init__(self) -> None:
-        #: circular -> the one that it reminds of; None: it is no reminder. Neither ever changes
-        self._parents: dict[int, int | None] = {}
-
-    async def __call__(self, session: AsyncSession, circular_id: int, letters: Mapping[int, int]) -> Mapping[int, str]:
-        """As `claims.NoLongerDue` says."""
-        if circular_id not in self._parents:
-            of = (Circular.id == circular_id, Circular.copy_of.is_(None))  # who asks for a copy may have answered
-            self._parents[circular_id] = await session.scalar(select(Circular.parent_id).where(*of))
-        parent = self._parents[circular_id]
-        if parent is None:
-            return {}
-        from mailer.replies import service as replies
-
-        answered = await replies.answered(session, parent)
-        return {letter: "it has answered since" for letter, organization in letters.items() if organization in answered}
 
 
 @dataclass
@@ -254,10 +233,7 @@ async def sending(
     """
     folder = app.home / app.settings.delivery.journal
     refuse_network(folder, "the flight journal", mounts)
-    lock = home_lock(app)
-    if lock is not None:
-        lock.acquire(what=what, since=app.clock.now().isoformat(timespec="seconds"), by=app.by)
-    try:
+    with _home_held(app, what):
         async with app.database.read() as session:
             this_epoch = await facts.epoch(session)
         recovery = Recovery(
@@ -290,6 +266,16 @@ async def sending(
                 spoken = bool(built._sender.unrecorded) or await leaves_open(app.database, journal.name)  # noqa: SLF001 - the root that built it
         finally:  # whatever failed or was cut short: a lock that outlives its sender would say that it lives
             journal.close(remove=not spoken)
+
+
+@contextmanager
+def _home_held(app: App, what: str) -> Iterator[None]:
+    """The home's lock, where it has one, for as long as the block runs."""
+    lock = home_lock(app)
+    if lock is not None:
+        lock.acquire(what=what, since=app.clock.now().isoformat(timespec="seconds"), by=app.by)
+    try:
+        yield
     finally:
         if lock is not None:
             lock.release()

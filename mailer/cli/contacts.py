@@ -140,10 +140,9 @@ def _show_plan(plan: "Plan", *, dry_run: bool, form: Format) -> None:
     if not plan.steps:
         print("The sheet has no rows under its headings; nothing was stored.")
         return
-    counts = ", ".join(
-        counted(number, "new mailbox") if what == "new mailboxes" else f"{number} {what}"
-        for what, number in plan.counts.items()
-    )
+    numbers = plan.counts
+    mailboxes = counted(numbers.pop("new mailboxes"), "new mailbox")
+    counts = ", ".join([*(f"{number} {verdict}" for verdict, number in numbers.items()), mailboxes])
     print(f"{'Would be' if dry_run else 'Done'}: {counts}.{' Nothing was stored.' if dry_run else ''}")
 
 

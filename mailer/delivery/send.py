@@ -154,10 +154,11 @@ class Sender:
         async with self._telling:  # several batches are worked at; each entry is told by one of them
             while self._kept:
                 run, told, all_known = self._kept[0]
-                with suppress(Fenced):  # recorded all the same
-                    await self.batches.turn(run, told, NOTHING, now=self.clock.now(), again=True)
                 if all_known:
-                    await self.batches.leave(run, [], now=self.clock.now())
+                    await self.batches.leave(run, told, now=self.clock.now())
+                else:
+                    with suppress(Fenced):  # recorded all the same
+                        await self.batches.turn(run, told, NOTHING, now=self.clock.now(), again=True)
                 self._kept.pop(0)
                 self.recorded(told)
 

@@ -115,9 +115,7 @@ class Embedded:
         if self._blind >= _FAILURES:
             self._error = error
         else:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PENANCE):
-                    await self._stopped.wait()
+            await _wait(self._stopped, _PENANCE)
 
     def crowded(self, key: str) -> bool:
         """Whether the work of *key* should end soon and be taken up again later: another group waits for a place.
@@ -169,9 +167,7 @@ class Embedded:
             sleeper = asyncio.create_task(self._clock.sleep_until(next_due))
             sleeper.add_done_callback(lambda _done: self._bell.set())
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._poll):
-                    await self._bell.wait()
+            await _wait(self._bell, self._poll)
         finally:
             if sleeper is not None:
                 sleeper.cancel()
@@ -197,3 +193,10 @@ class Embedded:
         finally:
             self._busy.pop(call.key, None)
             self._yielding.discard(call.key)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Until it is set, at most so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

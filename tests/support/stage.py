@@ -43,10 +43,7 @@ class JumpingClock(ManualClock):
     def set_wall(self, step: dt.timedelta) -> None:
         """Move the wall clock alone, forward or back; sleepers notice as those of the system's clock do: now."""
         self._now += step
-        while self._sleepers and self._sleepers[0][0] <= self._now:
-            _, _, future = self._sleepers.pop(0)
-            if not future.done():
-                future.set_result(None)
+        self._wake_sleepers()
 
 
 async def prepare(folder: Path, mailboxes: Sequence[Sequence[str]] = MAILBOXES, chosen: Settings = SETTINGS) -> None:
