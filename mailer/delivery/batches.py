@@ -2,7 +2,8 @@
 
 - A turn is one transaction. It records what the letters of the turn before it met, renews the batch's beat, and claims the next ones.
 - `sending`, the attempt and its owner are committed before any byte of a letter leaves.
-- Taking a batch gives it a new run number. An older run fails its next turn with `Fenced`, having recorded what it knows.
+- Taking a batch gives it a new run number, and who is taken for dead loses its batches. The run that lost one fails its next turn with
+  `Fenced`, having recorded what it knows.
 """
 
 import datetime as dt
@@ -31,7 +32,7 @@ from mailer.wake import Call
 
 
 class Fenced(Exception):
-    """A newer run has the batch: record what is known and stop."""
+    """The run has lost its batch, to a newer one or because its process was taken for dead: record what is known and stop."""
 
 
 #: Told of attempts once the rows have what became of them: log lines, counters, a rehearsal. It must not wait for anything.
@@ -165,7 +166,7 @@ class Batches:
         adds to its circular's chain.
 
         Raises:
-            Fenced: a newer run has the batch; *told* is recorded all the same.
+            Fenced: it has lost the batch; *told* is recorded all the same.
         """
         async with self._sessions.write(alongside=True) as session:
             due = await straight(session, partial(turns.begin, run=run, told=told, wanted=wanted, now=now, late=again))

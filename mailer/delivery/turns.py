@@ -85,11 +85,11 @@ def leave(
     """
     found = _TAKEN.run(wire, circular=run.circular, batch=run.batch)
     # a turn that failed may have told a part of it
-    cancelled = bool(found) and found[0][1] == CircularState.CANCELLED
+    cancelled = bool(found) and found[0][2] == CircularState.CANCELLED
     write_down(wire, run=run, told=told, now=now, late=True, cancelled=cancelled)
     if not found:
         return None
-    number, state = found[0]
+    number, _, state = found[0]
     ours = number == run.number
     if ours:
         _FREE.run(wire, b_circular=run.circular, b_no=run.batch)
@@ -104,11 +104,14 @@ def leave(
 def begin(
     wire: Wire, *, run: Run, told: Sequence[Told], wanted: Wanted, now: dt.datetime, late: bool
 ) -> list[Due] | None:
-    """Record *told*, renew the beat, and look at what is *wanted* and due; None: a newer run has the batch, and nothing was done."""
+    """Record *told*, renew the beat, and look at what is *wanted* and due; None: it has lost the batch, and nothing was done.
+
+    A newer run has it, or its process was taken for dead: then what it had under way is settled, and its batch perhaps done.
+    """
     found = _TAKEN.run(wire, circular=run.circular, batch=run.batch)
-    if not found or found[0][0] != run.number:
+    if not found or found[0][:2] != (run.number, run.owner):
         return None
-    state = found[0][1]
+    state = found[0][2]
     write_down(wire, run=run, told=told, now=now, late=late, cancelled=state == CircularState.CANCELLED)
     _BEAT.run(wire, b_circular=run.circular, b_no=run.batch, b_beat=now)
     if not wanted.any or state != CircularState.SENDING:
@@ -156,7 +159,7 @@ _ENDED = Whole(
 )
 _TAKEN = Ready(
     lambda _given: (
-        select(Batch.run, Circular.state)
+        select(Batch.run, Batch.owner, Circular.state)
         .join(Circular, Circular.id == Batch.circular_id)
         .where(Batch.circular_id == bindparam("circular"), Batch.no == bindparam("batch"))
         .with_for_update(of=Batch)

@@ -26,7 +26,7 @@ from mailer.dispatch import sending
 from mailer.errors import DatabaseError
 from mailer.transport.base import Fate, Reply, Result
 from mailer.transport.memory import MemoryTransport
-from tests.support.approved import Visit, addresses, office, running, send, states
+from tests.support.approved import Visit, addresses, again, office, running, send, states
 from tests.support.flights import attempt
 from tests.support.runs import begin, faults, told_of
 from tests.support.stress_parts import Faulty
@@ -131,6 +131,24 @@ async def test_a_doubt_that_another_had_noted_first_is_no_proof_that_nothing_lef
     await (await _recovery(app, database)).run()
     assert set((await states(database, circular)).values()) == {"uncertain"}
     assert not [fault for fault in await faults(database) if "ended at another time" in fault]
+
+
+async def test_a_run_that_was_taken_for_dead_is_fenced_though_nobody_took_its_batch(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Its letters were called doubtful and its batch done; what it then says has not left is not forgotten in a batch that is done."""
+    app, circular = await office(database, clock, tmp_path, addresses(2))
+    await app.delivery.start(circular, by="anna")
+    batches, run, claims = await begin(app, circular, "1-asleep")
+    assert await (await _recovery(app, database)).run() == Recovered(uncertain=2)
+    told = [told_of(claim, RecipientState.QUEUED, clock.now(), left=False) for claim in claims]
+    with pytest.raises(Fenced):
+        await batches.turn(run, told, Wanted(50, "main"), now=clock.now())
+    assert set((await states(database, circular)).values()) == {"queued"}
+    await again(app, transport := MemoryTransport())
+    assert len(transport.received) == 2
+    assert set((await states(database, circular)).values()) == {"accepted"}
+    assert await faults(database) == []
 
 
 async def test_a_start_that_fails_leaves_no_journal(
